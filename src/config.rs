@@ -1,0 +1,227 @@
+//! Timing and limits, with the relations between them that safety and liveness rest on.
+//!
+//! A [`Timing`] can only be built checked, so that no deployment can choose a lease that outlives
+//! the judgement of death. Only the view server has timing flags; it tells the others.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Clocks of two machines are trusted to run at rates that differ from true time by at most one
+/// part in ten (epsilon = 0.1). Real clocks are a thousand times better.
+const DRIFT_TENTHS: u32 = 1;
+
+/// Why a combination of timing flags is refused.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// A ping interval must be long enough to be worth a datagram.
+    #[error("--ping-interval {0:?} is below 1ms; use at least 1ms")]
+    PingIntervalTooShort(Duration),
+    /// Death must not be judged before a few pings had their chance.
+    #[error(
+        "--dead-after {dead_after:?} is less than 3 x --ping-interval {ping_interval:?}; raise --dead-after to at least {least:?}"
+    )]
+    DeadAfterTooShort {
+        /// The interval that was asked for.
+        ping_interval: Duration,
+        /// The judgement that was asked for.
+        dead_after: Duration,
+        /// The shortest judgement that goes with the interval.
+        least: Duration,
+    },
+    /// An hour is already useless; more is a typing mistake.
+    #[error("--dead-after {0:?} is above 1h; use less")]
+    DeadAfterTooLong(Duration),
+}
+
+/// The cluster's timing. Travels from the view server to everybody in its pings.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Timing {
+    #[serde(rename = "ping_interval_us", with = "micros")]
+    ping_interval: Duration,
+    #[serde(rename = "dead_after_us", with = "micros")]
+    dead_after: Duration,
+    #[serde(rename = "lease_us", with = "micros")]
+    lease: Duration,
+}
+
+impl Default for Timing {
+    /// Ping every 50 ms, judge after 250 ms, no read leases.
+    fn default() -> Self {
+        Timing {
+            ping_interval: Duration::from_millis(50),
+            dead_after: Duration::from_millis(250),
+            lease: Duration::ZERO,
+        }
+    }
+}
+
+impl Timing {
+    /// Checked timing. With `lease_reads`, the primary holds a lease of 8/10 of `dead_after`, so
+    /// that `lease * (1 + e) / (1 - e) <= dead_after` and a failover pays nothing extra.
+    ///
+    /// # Errors
+    /// When a relation between the values does not hold.
+    pub fn new(
+        ping_interval: Duration,
+        dead_after: Duration,
+        lease_reads: bool,
+    ) -> Result<Timing, ConfigError> {
+        if ping_interval < Duration::from_millis(1) {
+            return Err(ConfigError::PingIntervalTooShort(ping_interval));
+        }
+        let least = ping_interval.saturating_mul(3);
+        if dead_after < least {
+            return Err(ConfigError::DeadAfterTooShort { ping_interval, dead_after, least });
+        }
+        if dead_after > Duration::from_secs(3600) {
+            return Err(ConfigError::DeadAfterTooLong(dead_after));
+        }
+        let lease = if lease_reads { dead_after * 8 / 10 } else { Duration::ZERO };
+        assert!(lease_wait(lease) <= dead_after, "a lease never outlives the judgement of death");
+        Ok(Timing { ping_interval, dead_after, lease })
+    }
+
+    /// Time between two pings to a server that answers.
+    #[must_use]
+    pub fn ping_interval(&self) -> Duration {
+        self.ping_interval
+    }
+
+    /// Silence after which a server is judged dead, and lack of progress after which it is stalled.
+    #[must_use]
+    pub fn dead_after(&self) -> Duration {
+        self.dead_after
+    }
+
+    /// How long a primary may answer reads by itself; zero when leases are off.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// A gap between two events of a process that shows that it was stopped or starved: it must
+    /// hear the others again before it judges any of them.
+    #[must_use]
+    pub fn pause_gap(&self) -> Duration {
+        self.ping_interval * 2
+    }
+}
+
+/// How long the grantor waits, on its own clock, for a lease of this length to be over on the
+/// holder's clock: `lease * (1 + e) / (1 - e)`.
+#[must_use]
+pub fn lease_wait(lease: Duration) -> Duration {
+    lease * (10 + DRIFT_TENTHS) / (10 - DRIFT_TENTHS)
+}
+
+/// Bounds on everything that could otherwise grow without one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Limits {
+    /// Longest key, in bytes of UTF-8.
+    pub key_bytes: usize,
+    /// Longest value (one element of a list), in bytes of UTF-8.
+    pub value_bytes: usize,
+    /// Largest datagram sent to an address that is not loopback.
+    pub datagram_bytes: usize,
+    /// Largest datagram sent to a loopback address.
+    pub loopback_datagram_bytes: usize,
+    /// Largest message that is put together from pieces. JSON can make six bytes of one.
+    pub message_bytes: usize,
+    /// All messages that are being put together, and all that wait to be fetched by their receiver.
+    pub assembly_bytes: usize,
+    /// Writes of one session that may be in flight.
+    pub session_window: u64,
+    /// Sessions kept; opening one more evicts the one that was used least recently.
+    pub session_capacity: u64,
+    /// Operations that may wait for the backup's acknowledgement before new ones are refused (`busy`).
+    pub pending_operations: usize,
+    /// Committed operations remembered, so that a server that was away shortly can catch up.
+    pub history_operations: usize,
+    /// Bytes of committed operations remembered for the same purpose.
+    pub history_bytes: usize,
+    /// Bytes of operations or effects that may wait for a joiner before writes are slowed (`busy`).
+    pub backlog_bytes: usize,
+    /// Bytes of replication or of a state transfer that may be in flight to one peer.
+    pub window_bytes: usize,
+    /// Bytes of list elements in one page of a long list.
+    pub page_bytes: usize,
+    /// Reads that may wait for a proof before new ones are refused (`busy`).
+    pub pending_reads: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            key_bytes: 64 << 10,
+            value_bytes: 1 << 20,
+            datagram_bytes: 1200,
+            loopback_datagram_bytes: 60 << 10,
+            message_bytes: 8 << 20,
+            assembly_bytes: 64 << 20,
+            session_window: 64,
+            session_capacity: 10_000,
+            pending_operations: 16_384,
+            history_operations: 16_384,
+            history_bytes: 16 << 20,
+            backlog_bytes: 16 << 20,
+            window_bytes: 512 << 10,
+            page_bytes: 256 << 10,
+            pending_reads: 65_536,
+        }
+    }
+}
+
+impl Limits {
+    /// The largest datagram that may be sent to this address.
+    #[must_use]
+    pub fn datagram_bytes_to(&self, to: SocketAddr) -> usize {
+        if to.ip().is_loopback() { self.loopback_datagram_bytes } else { self.datagram_bytes }
+    }
+}
+
+/// Durations cross the network as whole microseconds.
+mod micros {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_micros)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn default_timing_is_one_that_the_checks_accept() {
+        assert_eq!(Timing::new(ms(50), ms(250), false), Ok(Timing::default()));
+    }
+
+    #[test]
+    fn judging_before_three_pings_is_refused_with_the_remedy() {
+        let error = Timing::new(ms(50), ms(149), false).unwrap_err();
+        assert!(error.to_string().contains("raise --dead-after to at least 150ms"), "{error}");
+    }
+
+    #[test]
+    fn a_lease_with_worst_drift_is_over_when_death_is_judged() {
+        for dead_after in [3, 10, 40, 250, 9_999] {
+            let timing = Timing::new(ms(1), ms(dead_after), true).unwrap();
+            assert!(timing.lease() > Duration::ZERO);
+            assert!(lease_wait(timing.lease()) <= timing.dead_after());
+        }
+    }
+}

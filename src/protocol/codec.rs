@@ -1,0 +1,1 @@
+//! stub: messages to JSON lines and back.

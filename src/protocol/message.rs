@@ -1,0 +1,546 @@
+//! Every message, with who sends it, to whom, and why a duplicate of it is harmless.
+//!
+//! Two families share the wire. The *plain* messages are what anybody can send with `nc -u`; they
+//! have no session, so each datagram of theirs stands for itself. All others travel between our own
+//! programs only, in datagrams with a checksum, and the codec refuses them anywhere else: a
+//! damaged datagram can never turn one into another.
+//!
+//! Invariant I10: a message between servers names history, view, sender and receiver in its
+//! [`Link`]; what does not match is dropped before it touches any state.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Timing;
+use crate::kv::command::{Command, Key, Operation, Origin, Value};
+use crate::kv::transfer::Item;
+use crate::protocol::view::{Record, Shown, Stamp};
+use crate::types::{
+    Epoch, HistoryId, Incarnation, OperationNumber, RequestId, RequestNumber, ServerId, SessionId,
+    ViewId,
+};
+
+/// A message of either family. The tag on the wire is the variant's name in snake case, or what
+/// `serde(rename)` says.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Message {
+    // Plain family.
+    /// Anybody -> view server or kv server: who is primary?
+    GetView(GetView),
+    /// The answer to [`GetView`].
+    #[serde(rename = "view")]
+    ViewAnswer(ViewAnswer),
+    /// Anybody -> primary: execute once for this datagram.
+    ClientRequest(ClientRequest),
+    /// The command was executed.
+    Success(Success),
+    /// The command was not executed.
+    Fail(Fail),
+    /// Anybody -> kv server: are you there? Changes nothing.
+    #[serde(rename = "ping")]
+    Probe(Probe),
+    /// The answer to [`Probe`].
+    #[serde(rename = "pong")]
+    ProbeAnswer(ProbeAnswer),
+
+    // View server and kv servers.
+    /// kv server -> view server: I exist and hear nothing of you. Proves nothing by itself.
+    #[serde(rename = "online")]
+    Announce(Announce),
+    /// View server -> kv server: another process that answers bears your id.
+    Refused(Refused),
+    /// View server -> kv server: are you alive? Here is the newest record.
+    #[serde(rename = "view_ping")]
+    Ping(Box<Ping>),
+    /// kv server -> view server: the answer to one ping, with what I have adopted and must report.
+    #[serde(rename = "view_pong")]
+    Pong(Box<Pong>),
+
+    // Among kv servers.
+    /// Primary -> backup (or caught-up joiner): operations in order, and a barrier.
+    Replicate(Replicate),
+    /// Backup -> primary: everything up to here is applied.
+    Ack(Ack),
+    /// kv server -> kv server: what you sent belongs to an older view than this.
+    NewerView(NewerView),
+    /// Joiner -> primary: I am ready, and hold a copy that may be worth keeping.
+    Offer(Offer),
+    /// Primary -> joiner: keep the copy, or wipe it and take the state from the stream.
+    Verdict(Verdict),
+    /// Primary -> joiner: a part of the state.
+    Transfer(Transfer),
+    /// Joiner -> primary: parts up to here are applied.
+    TransferAck(TransferAck),
+
+    // Client library.
+    /// Client -> view server or kv server: who is primary?
+    ViewRequest(ViewRequest),
+    /// The answer to [`ViewRequest`].
+    ViewReply(ViewReply),
+    /// Client -> primary: open a session, write in it, or read.
+    Request(Request),
+    /// The answer to [`Request`].
+    Reply(Reply),
+}
+
+impl Message {
+    /// Whether the message belongs to the plain family, which needs no checksum.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        match self {
+            Message::GetView(_)
+            | Message::ViewAnswer(_)
+            | Message::ClientRequest(_)
+            | Message::Success(_)
+            | Message::Fail(_)
+            | Message::Probe(_)
+            | Message::ProbeAnswer(_) => true,
+            Message::Announce(_)
+            | Message::Refused(_)
+            | Message::Ping(_)
+            | Message::Pong(_)
+            | Message::Replicate(_)
+            | Message::Ack(_)
+            | Message::NewerView(_)
+            | Message::Offer(_)
+            | Message::Verdict(_)
+            | Message::Transfer(_)
+            | Message::TransferAck(_)
+            | Message::ViewRequest(_)
+            | Message::ViewReply(_)
+            | Message::Request(_)
+            | Message::Reply(_) => false,
+        }
+    }
+}
+
+/// See [`Message::GetView`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct GetView {}
+
+/// See [`Message::ViewAnswer`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct ViewAnswer {
+    /// Name of the primary, if one is active and alive.
+    pub primary: Option<ServerId>,
+    /// Name of the backup, if it is eligible and alive.
+    pub backup: Option<ServerId>,
+    /// View number.
+    pub number: u64,
+    /// Where the primary is reached.
+    pub primary_address: Option<SocketAddr>,
+    /// Where the backup is reached.
+    pub backup_address: Option<SocketAddr>,
+    /// What the cluster waits for, if anything.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waiting: Option<String>,
+}
+
+impl From<&Shown> for ViewAnswer {
+    fn from(shown: &Shown) -> Self {
+        let id = |member: &Option<crate::protocol::view::Member>| {
+            member.as_ref().map(|member| member.id.clone())
+        };
+        let address = |member: &Option<crate::protocol::view::Member>| {
+            member.as_ref().map(|member| member.address)
+        };
+        ViewAnswer {
+            primary: id(&shown.primary),
+            backup: id(&shown.backup),
+            number: shown.view.number,
+            primary_address: address(&shown.primary),
+            backup_address: address(&shown.backup),
+            waiting: shown.waiting.clone(),
+        }
+    }
+}
+
+/// See [`Message::ClientRequest`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct ClientRequest {
+    /// `put`, `append`, `get` or `remove`.
+    pub command: String,
+    /// Needed by every command.
+    #[serde(default)]
+    pub key: Option<Key>,
+    /// Needed by `put` and `append`.
+    #[serde(default)]
+    pub value: Option<Value>,
+}
+
+/// See [`Message::Success`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Success {
+    /// The command that was executed.
+    pub command: String,
+    /// The key it was about.
+    pub key: Key,
+    /// Of a `get` only: `Some(None)`, on the wire `null`, is a missing key.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub value: Option<Option<Vec<Value>>>,
+}
+
+/// See [`Message::Fail`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Fail {
+    /// Why.
+    pub reason: FailReason,
+    /// The same for people, where the reason alone does not say it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub detail: Option<String>,
+    /// What the server knows of the view.
+    pub number: u64,
+    /// Name of the primary in that view.
+    pub primary: Option<ServerId>,
+    /// Where it is reached.
+    pub primary_address: Option<SocketAddr>,
+}
+
+/// Why a plain request was not executed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailReason {
+    /// This server is not the serving primary.
+    NotPrimary,
+    /// Too much is waiting; try again a little later.
+    Busy,
+    /// The key, the value or the answer exceeds a limit.
+    TooLarge,
+    /// The command is unknown or lacks a field.
+    Invalid,
+}
+
+/// See [`Message::Probe`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Probe {}
+
+/// See [`Message::ProbeAnswer`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct ProbeAnswer {
+    /// The server's name.
+    pub server_id: ServerId,
+    /// Its incarnation, in hexadecimal.
+    pub incarnation: String,
+    /// Its role, as `status` names it.
+    pub role: String,
+    /// The number of its view.
+    pub number: u64,
+}
+
+/// See [`Message::Announce`]. Resent with backoff until a ping arrives; a ghost of it starts a
+/// ping to an incarnation that never answers.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Announce {
+    /// The server's name.
+    pub id: ServerId,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// Where others reach it; none if it does not know, then the datagram's source is taken.
+    pub address: Option<SocketAddr>,
+}
+
+/// See [`Message::Refused`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Refused {
+    /// The incarnation that is refused.
+    pub to: Incarnation,
+    /// The process that bears the id and answers.
+    pub holder: SocketAddr,
+}
+
+/// See [`Message::Ping`]. Repeated until answered; a ghost of it can only repeat an old record,
+/// which is ignored, and its answer carries a nonce that no longer counts.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Ping {
+    /// The view server.
+    pub from: Incarnation,
+    /// The incarnation that is asked; none where only an address is known. Another incarnation at
+    /// that address adopts nothing, and announces itself.
+    pub to: Option<Incarnation>,
+    /// Drawn fresh for every ping.
+    pub nonce: u64,
+    /// Timing of the cluster.
+    pub timing: Timing,
+    /// The newest record, once there is one.
+    pub record: Option<Record>,
+    /// Asks to promise this epoch: to adopt nothing of any other or lower epoch from now on.
+    pub promise: Option<Epoch>,
+    /// Grants a read lease from when the pong with this nonce was sent.
+    pub echo: Option<u64>,
+}
+
+/// See [`Message::Pong`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Pong {
+    /// The server's name.
+    pub id: ServerId,
+    /// Its incarnation.
+    pub from: Incarnation,
+    /// The view server whose ping this answers.
+    pub to: Incarnation,
+    /// The ping's nonce.
+    pub nonce: u64,
+    /// As in [`Announce`].
+    pub address: Option<SocketAddr>,
+    /// The history the server has heard of.
+    pub history: Option<HistoryId>,
+    /// It holds a copy (complete or not) of that history, which nobody but it may give up.
+    pub holds_copy: bool,
+    /// The highest epoch it has promised or adopted.
+    pub promised: Epoch,
+    /// The newest record it has adopted.
+    pub adopted: Option<Stamp>,
+    /// The record itself, in answer to a ping that asks for a promise.
+    pub record: Option<Record>,
+    /// What the view server must know. Repeated in every pong until a record answers it.
+    pub reports: Vec<Report>,
+}
+
+/// Something a primary (or a synced joiner) tells the view server.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// The view it was seen in; stale in any other.
+    pub view: ViewId,
+    /// The backup or joiner it is about.
+    pub about: Incarnation,
+    /// What was seen.
+    pub kind: ReportKind,
+}
+
+/// See [`Report`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportKind {
+    /// No progress for dead-after while something was pending.
+    Stalled,
+    /// Its digest differs at the same operation number.
+    Diverged,
+    /// The joiner holds everything but a window.
+    CaughtUp,
+    /// The backup of the proposed view holds everything before the flip point.
+    Synced,
+}
+
+/// The header of everything between two kv servers (invariant I10).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Link {
+    /// The sender.
+    pub from: Incarnation,
+    /// The receiver.
+    pub to: Incarnation,
+    /// The history.
+    pub history: HistoryId,
+    /// The view the sender has adopted.
+    pub view: ViewId,
+    /// Lineage of the receiver's (or, in an answer, the sender's) copy.
+    pub since: ViewId,
+}
+
+/// See [`Message::Replicate`]. Resent until acknowledged; numbers make duplicates harmless.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Replicate {
+    /// Who, to whom, in which view and lineage.
+    pub link: Link,
+    /// Number of the first operation below, or of the next one if there is none.
+    pub first: OperationNumber,
+    /// Operations in order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub operations: Vec<Operation>,
+    /// Highest barrier sent; 0 for none yet. To be echoed by a backup that is still in this view.
+    pub barrier: u64,
+    /// The last operation that the primary committed without this backup: a backup that holds
+    /// everything up to here, in a view that names it backup, is synced.
+    pub flip: OperationNumber,
+}
+
+/// See [`Message::Ack`]. Cumulative: an old one is covered by any newer one.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Ack {
+    /// Who, to whom, in which view and lineage.
+    pub link: Link,
+    /// Everything up to here is applied.
+    pub applied: OperationNumber,
+    /// Digest of the state at that number.
+    pub digest: u64,
+    /// Highest operation number received, in order or not: shows gaps.
+    pub received: OperationNumber,
+    /// Highest barrier received in this view.
+    pub barrier: u64,
+}
+
+/// See [`Message::NewerView`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct NewerView {
+    /// The receiver, so that a ghost for a former process is ignored.
+    pub to: Incarnation,
+    /// The record that the sender has adopted.
+    pub record: Record,
+}
+
+/// See [`Message::Offer`]. Resent until the verdict arrives.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Offer {
+    /// Who, to whom, in which attempt (`since`).
+    pub link: Link,
+    /// The last operation of a complete copy and the digest there; none if there is no such copy.
+    pub copy: Option<(OperationNumber, u64)>,
+}
+
+/// See [`Message::Verdict`]. Given once an attempt; repeated for a repeated offer.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Who, to whom, in which attempt (`since`).
+    pub link: Link,
+    /// Keep the offered copy and go on after it; otherwise wipe it.
+    pub keep: bool,
+}
+
+/// See [`Message::Transfer`]. Resent until acknowledged; sequence numbers make duplicates harmless.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Transfer {
+    /// Who, to whom, in which attempt (`since`).
+    pub link: Link,
+    /// Position of this message in the stream, from 1.
+    pub sequence: u64,
+    /// Effects, to be applied in order.
+    pub items: Vec<Item>,
+}
+
+/// See [`Message::TransferAck`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct TransferAck {
+    /// Who, to whom, in which attempt (`since`).
+    pub link: Link,
+    /// Everything up to here is applied.
+    pub sequence: u64,
+    /// The stream ended in another digest than the primary's: this attempt has failed.
+    pub diverged: bool,
+}
+
+/// See [`Message::ViewRequest`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct ViewRequest {
+    /// The client.
+    pub client: Incarnation,
+    /// To be echoed.
+    pub id: RequestId,
+    /// Answer only when every member shown has been heard from after this arrived (view server).
+    pub fresh: bool,
+}
+
+/// See [`Message::ViewReply`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct ViewReply {
+    /// The client.
+    pub client: Incarnation,
+    /// Echoed.
+    pub id: RequestId,
+    /// The view as this process knows it.
+    pub shown: Shown,
+    /// Servers that can be asked when the view server cannot be reached.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// See [`Message::Request`]. Resent with the same bytes until answered; the session makes
+/// duplicates of writes harmless, and reads change nothing.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// The client: ports are reused, so its address does not name it.
+    pub client: Incarnation,
+    /// To be echoed.
+    pub id: RequestId,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// What a client asks of the primary.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// Open a session.
+    Open {
+        /// The same in every repetition.
+        nonce: u64,
+    },
+    /// Execute a command as a request of a session, exactly once.
+    Write {
+        /// Which request of which session.
+        origin: Origin,
+        /// What changes.
+        command: Command,
+    },
+    /// Read a list, or a page of it.
+    Get {
+        /// Which list.
+        key: Key,
+        /// The session and its last write before this read, which the read must see.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        after: Option<(SessionId, RequestNumber)>,
+        /// For pages after the first.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        page: Option<PageRequest>,
+    },
+}
+
+/// A later page of a list whose first page has been read. What a page shows never changes while
+/// the list's generation is the same, because lists only grow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct PageRequest {
+    /// The operation that began the list, as the first page said.
+    pub generation: OperationNumber,
+    /// First element wanted.
+    pub start: u64,
+    /// Elements after the last one wanted: the list's length when the first page was read.
+    pub end: u64,
+}
+
+/// See [`Message::Reply`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Reply {
+    /// The client.
+    pub client: Incarnation,
+    /// Echoed.
+    pub id: RequestId,
+    /// The view that the sender has adopted.
+    pub view: ViewId,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a client's request.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Final: the session is open.
+    Opened(SessionId),
+    /// Final: the write was executed.
+    Done,
+    /// Final: the list, or its first page, or the page that was asked for.
+    Page(Page),
+    /// Final: the key is missing.
+    Missing,
+    /// The list is no longer of the generation that a later page was asked of: begin again.
+    GenerationChanged,
+    /// Final: nothing was executed by this request now; whether an earlier copy of it was executed
+    /// before the session ended is not known.
+    SessionExpired,
+    /// Never final: this server is not the serving primary. Carries what it knows.
+    NotPrimary(Shown),
+    /// Never final: too much is waiting; try again a little later.
+    Busy,
+}
+
+/// A list, or a part of it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Page {
+    /// The operation that began the list.
+    pub generation: OperationNumber,
+    /// Index of the first element here.
+    pub start: u64,
+    /// Length of the whole list when its first page was read.
+    pub end: u64,
+    /// The elements.
+    pub values: Vec<Value>,
+}

@@ -1,0 +1,143 @@
+//! The identities that every other module speaks of, as newtypes, so that an operation number can
+//! never be passed where a view number is meant.
+//!
+//! Kept here: identity is `(id, incarnation)`. Memory lost means a new incarnation, and a restarted
+//! process is a different server that holds nothing, however fast it came back.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The name of a server, as the operator types it (`s1`). It survives restarts; what a process
+/// remembers does not, so a name alone never proves that anything is held.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ServerId(pub Arc<str>);
+
+impl From<&str> for ServerId {
+    fn from(name: &str) -> Self {
+        ServerId(name.into())
+    }
+}
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// 64 random bits drawn when a process starts (SWIM's incarnation, without the refutation).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Incarnation(pub u64);
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Names one history of operations. Drawn once, when a cluster first starts; a server that holds a
+/// copy of another history is never promoted, joined or wiped.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HistoryId(pub u64);
+
+/// Orders what different view servers decide within one history. A new one is drawn when the
+/// durable record was lost and when the operator gives up all data (`reset`).
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+pub struct Epoch(
+    /// Greater than the counter of every epoch its author had heard of.
+    pub u64,
+    /// The incarnation of the view server that drew it: two authors never draw the same epoch.
+    pub u64,
+);
+
+/// Names a view: one number has one content, for ever. Ordered by epoch, then number.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+pub struct ViewId {
+    /// The epoch the number belongs to.
+    pub epoch: Epoch,
+    /// Rises by at least one with every view.
+    pub number: u64,
+}
+
+impl fmt::Display for ViewId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch.0, self.number)
+    }
+}
+
+/// The position of an operation in the history. The first operation is number 1; 0 means "none yet".
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct OperationNumber(pub u64);
+
+impl OperationNumber {
+    /// The number that follows this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        OperationNumber(self.0 + 1)
+    }
+}
+
+impl fmt::Display for OperationNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Names a session: the epoch and the number of the operation that opened it, so that no two
+/// sessions of a history ever share a name.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+pub struct SessionId(
+    /// Epoch in which the session was opened.
+    pub Epoch,
+    /// Operation that opened it.
+    pub OperationNumber,
+);
+
+/// Numbers the writes of one session from 1, without gaps. 0 means "none yet". Reads have none.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct RequestNumber(pub u64);
+
+impl RequestNumber {
+    /// The number that follows this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        RequestNumber(self.0 + 1)
+    }
+}
+
+/// Matches an answer to what a client asked. Unique within a client's incarnation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestId(pub u64);
+
+/// Matches an answer to a command that a local caller gave to its own process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CallId(pub u64);
