@@ -256,8 +256,7 @@ mod tests {
             panic!("not opened")
         };
         assert_eq!(apply(&mut replica, open(2, 1)).evicted, vec![session]);
-        let origin =
-            Origin { session, number: RequestNumber(1), acknowledged: RequestNumber(0) };
+        let origin = Origin { session, number: RequestNumber(1), acknowledged: RequestNumber(0) };
         let applied = apply(&mut replica, append("x", Some(origin)));
         assert_eq!(applied.result, OperationResult::SessionExpired);
         assert!(!applied.executed);

@@ -184,7 +184,8 @@ impl Sessions {
     /// # Panics
     /// If the request is not the next one of a known session ([`Standing::Next`]).
     pub fn executed(&mut self, origin: Origin, result: OperationResult, by: OperationNumber) {
-        let state = self.by_id.get_mut(&origin.session).expect("the session's standing was checked");
+        let state =
+            self.by_id.get_mut(&origin.session).expect("the session's standing was checked");
         assert_eq!(origin.number, state.executed.next(), "requests run in order, each once");
         self.by_use.remove(&(state.last_used, state.id));
         self.digest = self.digest.wrapping_sub(state.contribution());
@@ -245,11 +246,7 @@ mod tests {
     const EPOCH: Epoch = Epoch(1, 7);
 
     fn origin(session: SessionId, number: u64, acknowledged: u64) -> Origin {
-        Origin {
-            session,
-            number: RequestNumber(number),
-            acknowledged: RequestNumber(acknowledged),
-        }
+        Origin { session, number: RequestNumber(number), acknowledged: RequestNumber(acknowledged) }
     }
 
     #[test]
@@ -258,7 +255,11 @@ mod tests {
         let (id, _) = sessions.open(5, EPOCH, 10, OperationNumber(1));
         for number in 1..=3 {
             assert_eq!(sessions.standing(id, RequestNumber(number)), Standing::Next);
-            sessions.executed(origin(id, number, 0), OperationResult::Done, OperationNumber(number + 1));
+            sessions.executed(
+                origin(id, number, 0),
+                OperationResult::Done,
+                OperationNumber(number + 1),
+            );
         }
         let done = Standing::Executed(OperationResult::Done);
         assert_eq!(sessions.standing(id, RequestNumber(1)), done);
