@@ -24,7 +24,8 @@ impl ClientProcess {
     ) {
         let waiting = self.fresh.waiting(reply.id);
         let sent = waiting.and_then(|ticket| self.calls.called(ticket));
-        let outdated = self.finder.is_outdated(reply.shown.view);
+        // That there is no primary is true whatever the epoch.
+        let outdated = self.finder.is_outdated(reply.shown.view) && reply.shown.primary.is_some();
         let switch = self.finder.on_view_reply(now, &reply, sent);
         self.redirect(now, switch, outbox);
         if let Some(ticket) = waiting

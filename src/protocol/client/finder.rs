@@ -7,16 +7,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::ops::Bound;
 use std::time::Duration;
 
 use super::requests::Ids;
+use super::servers::Servers;
 use super::{Answer, FailureReason};
 use crate::protocol::Outbox;
 use crate::protocol::message::{Message, ViewReply, ViewRequest};
 use crate::protocol::view::{Member, Shown};
 use crate::time::Timestamp;
-use crate::types::{Epoch, RequestId, ServerId, ViewId};
+use crate::types::{Epoch, RequestId, ViewId};
 
 /// Between two questions while anything is unanswered: a failover is noticed within one interval
 /// after the new primary is shown.
@@ -33,9 +33,8 @@ const TRIES: u32 = 2;
 const PROOF_WITHIN: Duration = Duration::from_millis(200);
 /// Least time between two sendings of everything to the same server.
 const BOUNCE: Duration = Duration::from_millis(10);
-/// Bounds on what is remembered.
-const ASKS_REMEMBERED: usize = 32;
-const SERVERS_REMEMBERED: usize = 256;
+/// Questions whose answer still counts.
+const ASKS_REMEMBERED: usize = 128;
 
 /// Where requests go.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -67,11 +66,18 @@ struct Asked {
     sent: Timestamp,
 }
 
+/// A word that somebody is primary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Hint {
+    by: Source,
+    /// When the question was sent that it answers.
+    asked: Timestamp,
+}
+
 /// Who names a primary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Source {
-    /// The view server, in answer to a question sent then.
-    ViewServer(Timestamp),
+    ViewServer,
     /// A kv server names itself.
     Itself,
     /// A kv server names another.
@@ -104,10 +110,7 @@ pub(super) struct Finder {
     target: Option<Target>,
     /// Followed before the target, and until when.
     previous: Option<(SocketAddr, Timestamp)>,
-    /// Every server heard of, with its name where it is known.
-    servers: BTreeMap<SocketAddr, Option<ServerId>>,
-    /// The one among them that was asked last.
-    turn: Option<SocketAddr>,
+    servers: Servers,
     asked: BTreeMap<RequestId, Asked>,
     last_ask: Option<Timestamp>,
     /// Questions to the view server since its last answer.
@@ -125,8 +128,7 @@ impl Finder {
             epoch: Epoch::default(),
             target: None,
             previous: None,
-            servers: BTreeMap::new(),
-            turn: None,
+            servers: Servers::default(),
             asked: BTreeMap::new(),
             last_ask: None,
             unanswered: 0,
@@ -158,10 +160,10 @@ impl Finder {
         if !need.awaited && need.oldest.is_none() {
             return None;
         }
-        let interval = if self.refused {
-            INTERVAL_REFUSED
-        } else if !need.awaited {
+        let interval = if !need.awaited {
             INTERVAL_CALM
+        } else if self.refused {
+            INTERVAL_REFUSED
         } else if self.unanswered > TRIES {
             INTERVAL_SILENT
         } else {
@@ -179,10 +181,7 @@ impl Finder {
     pub(super) fn ask(&mut self, now: Timestamp, ids: &mut Ids, outbox: &mut Outbox<Answer>) {
         let mut whom = vec![self.view_server];
         if self.unanswered >= TRIES {
-            let after = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
-            let next = self.servers.range((after, Bound::Unbounded)).next();
-            self.turn = next.or(self.servers.first_key_value()).map(|(&address, _)| address);
-            whom.extend(self.turn);
+            whom.extend(self.servers.next());
         }
         // The view server may be cut off from a primary that serves: then that one says so itself.
         if self.trusted().is_none() {
@@ -221,19 +220,20 @@ impl Finder {
             self.unanswered = 0;
         }
         for &address in &reply.servers {
-            self.learn(address, None);
+            self.servers.learn(address, None);
         }
-        self.learn_members(&reply.shown);
+        self.servers.learn_members(&reply.shown);
         match &reply.shown.primary {
             Some(primary) => {
-                let source = if by_view_server {
-                    Source::ViewServer(asked.sent)
+                let by = if by_view_server {
+                    Source::ViewServer
                 } else if primary.address == asked.whom {
                     Source::Itself
                 } else {
                     Source::Server
                 };
-                self.on_hint(now, primary, reply.shown.view, source)
+                let hint = Hint { by, asked: asked.sent };
+                self.on_hint(now, primary, reply.shown.view, hint)
             }
             None => {
                 self.on_none(now, &reply.shown, by_view_server.then_some(asked.sent));
@@ -263,7 +263,7 @@ impl Finder {
         now: Timestamp,
         primary: &Member,
         view: ViewId,
-        source: Source,
+        hint: Hint,
     ) -> Option<Switch> {
         if view.epoch < self.epoch {
             return None;
@@ -272,11 +272,13 @@ impl Finder {
         let Some(target) = &mut self.target else {
             return self.follow(now, primary.address, view, Standing::Hinted);
         };
+        // An answer as primary that came after the question is worth more than the word.
+        let silent = hint.asked >= target.since;
+        let unproven = target.standing != Standing::Proven;
         if target.address == primary.address {
             target.view = target.view.max(view);
-            let restored = match source {
-                Source::ViewServer(asked) => asked >= target.since,
-                Source::Itself => true,
+            let restored = match hint.by {
+                Source::ViewServer | Source::Itself => silent,
                 Source::Server => false,
             };
             if target.standing == Standing::Doubted && restored {
@@ -285,16 +287,14 @@ impl Finder {
             }
             return None;
         }
-        let believed = view > target.view
-            || match (target.standing, source) {
-                (Standing::Proven, _) => false,
-                (Standing::Hinted | Standing::Doubted, Source::ViewServer(asked)) => {
-                    asked >= target.since
-                }
-                (Standing::Hinted | Standing::Doubted, Source::Itself | Source::Server) => {
-                    now.since(target.since) >= PROOF_WITHIN
-                }
-            };
+        let higher = view > target.view;
+        let believed = match hint.by {
+            Source::ViewServer => higher || (unproven && silent),
+            Source::Itself | Source::Server => {
+                (higher && (unproven || silent))
+                    || (unproven && now.since(target.since) >= PROOF_WITHIN)
+            }
+        };
         if believed { self.follow(now, primary.address, view, Standing::Hinted) } else { None }
     }
 
@@ -335,27 +335,24 @@ impl Finder {
         answerer: SocketAddr,
         shown: &Shown,
     ) -> Option<Switch> {
-        self.learn_members(shown);
+        self.servers.learn_members(shown);
         self.refused = true;
         if let Some(target) = &mut self.target
             && target.address == answerer
         {
             target.standing = Standing::Doubted;
             target.since = now;
-            let name = self.name_of(answerer);
+            let name = self.servers.name_of(answerer);
             let waiting = shown.waiting.clone();
             let waiting = waiting.unwrap_or_else(|| format!("{name} does not serve as primary"));
             self.none_said = Some((now, waiting));
         }
         let primary = shown.primary.as_ref()?;
-        let source = if primary.address == answerer { Source::Itself } else { Source::Server };
-        // A server that refuses and yet names itself has not heard of its activation.
-        match source {
-            Source::Itself => None,
-            Source::Server | Source::ViewServer(_) => {
-                self.on_hint(now, primary, shown.view, source)
-            }
+        if primary.address == answerer {
+            // It refuses and yet is named: it has not heard of its activation.
+            return None;
         }
+        self.on_hint(now, primary, shown.view, Hint { by: Source::Server, asked: now })
     }
 
     fn follow(
@@ -377,7 +374,7 @@ impl Finder {
     /// Why something that was asked then has failed.
     pub(super) fn reason(&self, called: Timestamp) -> FailureReason {
         match (self.trusted(), &self.none_said) {
-            (Some(address), _) => FailureReason::PrimarySilent(self.name_of(address)),
+            (Some(address), _) => FailureReason::PrimarySilent(self.servers.name_of(address)),
             (None, Some((said, waiting))) if *said >= called => {
                 FailureReason::NoPrimary(waiting.clone())
             }
@@ -387,32 +384,5 @@ impl Finder {
 
     pub(super) fn silent(&self) -> FailureReason {
         FailureReason::ViewServerSilent(self.view_server)
-    }
-
-    fn name_of(&self, address: SocketAddr) -> String {
-        match self.servers.get(&address) {
-            Some(Some(name)) => format!("{name} at {address}"),
-            Some(None) | None => format!("at {address}"),
-        }
-    }
-
-    fn learn_members(&mut self, shown: &Shown) {
-        for member in shown.primary.iter().chain(&shown.backup) {
-            self.learn(member.address, Some(&member.id));
-        }
-    }
-
-    fn learn(&mut self, address: SocketAddr, name: Option<&ServerId>) {
-        if address == self.view_server {
-            return;
-        }
-        if self.servers.len() >= SERVERS_REMEMBERED && !self.servers.contains_key(&address) {
-            // Most of them are gone, then; the others will be heard of again.
-            self.servers.clear();
-        }
-        let known = self.servers.entry(address).or_default();
-        if name.is_some() {
-            *known = name.cloned();
-        }
     }
 }

@@ -4,17 +4,18 @@
 //! session, which makes them happen exactly once however often they are sent; reads change nothing
 //! and are simply repeated. A write is called "not executed" only if no datagram of it was sent.
 //!
-//! Reading order: [`failure`], `finder` (who is primary), `requests` (repetition), `session`
+//! Reading order: `failure`, `finder` (who is primary), `requests` (repetition), `session`
 //! (numbers), `read` (long lists), `calls` (who waits for what), `answers` (what comes back).
 //! Sockets, clocks and the handle that people use are in `runtime`.
 
 mod answers;
 mod calls;
-pub mod failure;
+mod failure;
 mod finder;
 mod fresh;
 mod read;
 mod requests;
+mod servers;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -258,10 +259,6 @@ impl ClientProcess {
         let need = Need { awaited: self.calls.need_primary(), oldest: self.requests.oldest() };
         self.finder.ask_due(need)
     }
-
-    fn asks_primary(&self, id: RequestId) -> bool {
-        self.requests.get(id).is_some()
-    }
 }
 
 impl Process for ClientProcess {
@@ -278,9 +275,7 @@ impl Process for ClientProcess {
         // Ports are reused, and answers come late: what does not name this client and something
         // that it still waits for is none of its business.
         match message {
-            Message::Reply(reply)
-                if reply.client == self.ids.client && self.asks_primary(reply.id) =>
-            {
+            Message::Reply(reply) if reply.client == self.ids.client => {
                 self.on_reply(now, from, reply, outbox);
             }
             Message::ViewReply(reply) if reply.client == self.ids.client => {
