@@ -340,8 +340,10 @@ impl Finder {
         if let Some(target) = &mut self.target
             && target.address == answerer
         {
-            target.standing = Standing::Doubted;
-            target.since = now;
+            if target.standing != Standing::Doubted {
+                target.standing = Standing::Doubted;
+                target.since = now;
+            }
             let name = self.servers.name_of(answerer);
             let waiting = shown.waiting.clone();
             let waiting = waiting.unwrap_or_else(|| format!("{name} does not serve as primary"));

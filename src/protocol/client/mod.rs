@@ -37,7 +37,7 @@ use crate::protocol::message::{Ask, Message};
 use crate::protocol::view::Shown;
 use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
-use crate::types::{CallId, Incarnation, RequestId};
+use crate::types::{CallId, Incarnation};
 
 /// Reads in flight; more wait for their turn.
 const READS_IN_FLIGHT: usize = 1024;

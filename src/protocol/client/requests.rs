@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::{Answer, Ticket};
@@ -17,6 +18,9 @@ use crate::types::{Incarnation, RequestId, RequestNumber};
 
 /// Longest wait after a refusal (`not_primary`, `busy`); the wait doubles up to here.
 const LONGEST_REFUSED: Duration = Duration::from_millis(200);
+
+/// Time in which the answers to several writes arrive that were executed together.
+const HURRY: Duration = Duration::from_millis(5);
 
 /// Far enough in the backoff for the longest waiting time.
 const CALM: u32 = 16;
@@ -61,6 +65,7 @@ pub(super) struct InFlight {
     request: Request,
     pub(super) purpose: Purpose,
     first_sent: Timestamp,
+    last_sent: Timestamp,
     /// Sendings so far, for Karn's rule.
     sendings: u32,
     /// Position in the backoff; begins anew at another primary.
@@ -105,6 +110,7 @@ impl Requests {
             request: Request { client: ids.client, id, ask },
             purpose,
             first_sent: now,
+            last_sent: now,
             sendings: 0,
             attempt: 0,
             refusals: 0,
@@ -128,6 +134,7 @@ impl Requests {
         self.timers.remove(&(entry.due, id));
         entry.elsewhere |= entry.to != to;
         entry.to = to;
+        entry.last_sent = now;
         entry.sendings = entry.sendings.saturating_add(1);
         entry.due =
             now + self.round_trip.timeout(entry.attempt, entry.request.client.0.wrapping_add(id.0));
@@ -204,10 +211,34 @@ impl Requests {
 
     /// It is answered: measures the round trip if the answer tells it.
     pub(super) fn answered(&mut self, now: Timestamp, id: RequestId) {
-        if let Some(entry) = self.forget(id)
-            && entry.sendings == 1
-        {
+        let Some(entry) = self.forget(id) else { return };
+        if entry.sendings == 1 {
             self.round_trip.sample(now.since(entry.first_sent));
+        } else if matches!(entry.purpose, Purpose::Write(_)) {
+            self.hurry_after(now, id, entry.last_sent);
+        }
+    }
+
+    /// A write was lost, repeated then, and is answered now. Later writes that had arrived before
+    /// that may have been of no use, because writes are executed in order. Each alone would wait
+    /// for its own backoff, and only the lowest of them would get through: so all follow soon, in
+    /// order, unless they turn out to be answered as well.
+    fn hurry_after(&mut self, now: Timestamp, id: RequestId, sent: Timestamp) {
+        let due = now + self.round_trip.smoothed().clamp(HURRY, RoundTrip::INITIAL);
+        let later = self.in_flight.range((Bound::Excluded(id), Bound::Unbounded));
+        let useless: Vec<RequestId> = later
+            .filter(|(_, entry)| {
+                matches!(entry.purpose, Purpose::Write(_))
+                    && entry.last_sent < sent
+                    && entry.due > due
+            })
+            .map(|(&id, _)| id)
+            .collect();
+        for id in useless {
+            if let Some(entry) = self.in_flight.get_mut(&id) {
+                entry.attempt = 0;
+            }
+            self.schedule(id, due);
         }
     }
 
