@@ -2,5 +2,8 @@
 pub mod config;
 pub mod kv;
 pub mod protocol;
+pub mod runtime;
 pub mod time;
 pub mod types;
+
+pub use runtime::Client;
