@@ -5,7 +5,6 @@
 //! what was promised (D49), nor by one of another history while a copy is held (rule 9).
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use tracing::error;
 
