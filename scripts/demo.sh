@@ -35,7 +35,7 @@ until_true() { # TRIES COMMAND ...: tries every 50 ms
     done
 }
 client() { "$bin/client" --view-server "$(<"$dir/view.address")" --deadline 10s "$@"; }
-run() { echo "\$ client $*"; client "$@"; }
+run() { printf '$ client'; printf ' %q' "$@"; echo; client "$@"; }
 acknowledged() { (( $(grep --count '^append completed$' "$folder/answers") >= $1 )); }
 is_back() { "$here/cluster.sh" status "$dir" | grep --quiet "^$1 [a-z ]*, alive,"; }
 
