@@ -14,11 +14,10 @@ cleanup() {
     # A child that has not been waited for keeps its pid.
     [[ -z $stream ]] || kill "$stream" 2>/dev/null || true
     "$here/cluster.sh" stop "$dir" 2>/dev/null || true
-    if [[ $code == 0 ]]; then
-        rm --recursive --force "$folder"
-    else
-        echo "The demo FAILED. Logs are in $folder" >&2
-    fi
+    case $code in
+        0 | 130 | 143) rm --recursive --force "$folder" ;; # Done, or interrupted.
+        *) echo "The demo FAILED. Logs are in $folder" >&2 ;;
+    esac
 }
 trap cleanup EXIT
 trap 'exit 130' INT
