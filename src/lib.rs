@@ -1,5 +1,7 @@
 //! pbkv
+pub mod cli;
 pub mod config;
+pub mod hosts;
 pub mod kv;
 pub mod protocol;
 pub mod runtime;
