@@ -96,9 +96,9 @@ fn a_wrong_hosts_file_is_refused_with_file_field_and_remedy() {
         changed[field] = value;
         json!({"hosts": {"view": host, "s1": changed}})
     };
-    let mut without_port = json!({"hosts": {"view": host, "s1": {"ip_address": "127.0.0.1"}}});
+    let without_port = json!({"hosts": {"view": host, "s1": {"ip_address": "127.0.0.1"}}});
     let cases = [
-        (without_port.take(), "udp_start_port"),
+        (without_port, "udp_start_port"),
         (with("ip_address", json!("no address")), "ip_address"),
         (with("udp_start_port", json!(70_000)), "udp_start_port"),
         (with("udp_start_port", json!("5000")), "udp_start_port"),

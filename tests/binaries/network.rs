@@ -241,3 +241,31 @@ fn one_bad_path_slows_nobody_else_down() {
     let view = cluster.wait_for_view(&roles.primary, Some(&roles.backup));
     assert_eq!(view.number, roles.number);
 }
+
+/// Prints how long writes wait at the default timing when primary and backup are cut off from each
+/// other; asserts correctness only. Run it by name, with `--ignored --nocapture`.
+#[test]
+#[ignore = "measures; run by name"]
+fn measure_how_long_writes_wait_when_primary_and_backup_are_cut_off_from_each_other() {
+    let runs = std::env::var("PBKV_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(20);
+    let view_flags = Vec::new();
+    let mut cluster = Cluster::start(Options { view_flags, proxy: Some(10), ..Options::default() });
+    let clients = Appenders::start(&cluster, 8, "log");
+    let mut waits = Vec::new();
+    for _ in 0..runs {
+        let roles = cluster.roles();
+        proxy(&cluster).cut_both(&roles.primary, &roles.backup);
+        let cut = Instant::now();
+        clients.wait_for_progress(&cluster, 1);
+        waits.push(cut.elapsed());
+        cluster.wait_for_view(&roles.primary, Some(&roles.spares[0]));
+        proxy(&cluster).heal();
+        clients.wait_for_progress(&cluster, 3);
+    }
+    clients.finish(&cluster);
+    let roles = cluster.roles();
+    cluster.wait_for_equal_stores(&roles.primary, &roles.backup);
+    waits.sort();
+    println!("{runs} runs, until the next write of all 8 clients was done, shortest first:");
+    println!("  {waits:?}; promised: 450ms (dead-after + 4 ping intervals)");
+}

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -189,10 +189,13 @@ impl Cluster {
         server.process.take().expect("it runs").kill();
     }
 
-    /// `kill -9`, and a new process on the same address at once.
+    /// `kill -9`, and a new process on the same address at once. Shown with `--nocapture`: how
+    /// long nobody listened there.
     pub fn restart(&mut self, id: &str) {
+        let killed = Instant::now();
         self.kill(id);
         self.start_server(id);
+        println!("{id} was back after {:?}", killed.elapsed());
     }
 
     /// A running kv server.
@@ -237,8 +240,8 @@ impl Cluster {
     #[track_caller]
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&View) -> bool) -> View {
         let mut last = None;
-        let until = std::time::Instant::now() + PATIENCE;
-        while std::time::Instant::now() < until {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
             last = self.view();
             match &last {
                 Some(view) if wanted(view) => return view.clone(),

@@ -213,3 +213,46 @@ fn check(list: &[String], histories: &[Vec<Append>]) -> Result<(), String> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(client: usize, outcomes: &[Outcome]) -> Vec<Append> {
+        let now = Instant::now();
+        let append = |(number, outcome): (usize, &Outcome)| Append {
+            value: format!("c{client}-{number}"),
+            outcome: *outcome,
+            started: now,
+            ended: now,
+        };
+        outcomes.iter().enumerate().map(append).collect()
+    }
+
+    fn complaint(list: &[&str]) -> Option<String> {
+        use Outcome::{Done, NotExecuted, Unknown};
+        let histories = [history(0, &[Done, Unknown, Done]), history(1, &[Done, NotExecuted])];
+        let list: Vec<String> = list.iter().map(|value| (*value).to_owned()).collect();
+        check(&list, &histories).err()
+    }
+
+    #[test]
+    fn lists_that_the_histories_allow_pass() {
+        assert_eq!(complaint(&["c0-0", "c1-0", "c0-2"]), None);
+        assert_eq!(complaint(&["c1-0", "c0-0", "c0-2", "c0-1"]), None);
+    }
+
+    #[test]
+    fn lost_repeated_misordered_and_invented_elements_are_noticed() {
+        for list in [
+            &["c0-0", "c0-2"][..],
+            &["c0-0", "c1-0", "c0-2", "c0-0"],
+            &["c0-0", "c0-1", "c0-1", "c0-2", "c1-0"],
+            &["c0-2", "c0-0", "c1-0"],
+            &["c0-0", "c0-2", "c1-0", "c1-1"],
+            &["c0-0", "c0-2", "c1-0", "c9-9"],
+        ] {
+            assert!(complaint(list).is_some(), "{list:?}");
+        }
+    }
+}
