@@ -61,7 +61,7 @@ fn a_primary_with_a_lease_stopped_through_a_failover_answers_no_queued_read_and_
 
 #[test]
 fn a_primary_stopped_for_less_than_dead_after_goes_on_where_it_was() {
-    let view_flags = vec!["--ping-interval", "500ms", "--dead-after", "10s"];
+    let view_flags = vec!["--ping-interval", "200ms", "--dead-after", "3s"];
     let mut cluster = Cluster::start(Options { servers: 2, view_flags, ..Options::default() });
     let roles = cluster.roles();
     let clients = Appenders::start(&cluster, 4, "log");

@@ -51,7 +51,6 @@ fn the_simple_json_form_reads_the_view_and_executes_every_command() {
         assert_eq!(answer["type"], "success", "{message} -> {answer}");
         assert_eq!(answer.get("value"), value.as_ref(), "{message} -> {answer}");
     }
-    cluster.client(&["get", "schlüssel"]);
     let pong = ask(primary, &json!({"type": "ping"}));
     assert_eq!((&pong["type"], &pong["server_id"]), (&json!("pong"), &json!(roles.primary)));
 }
