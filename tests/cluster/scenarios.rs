@@ -1,0 +1,1 @@
+//! Situations that once went wrong, or that the design singles out, each with its sequence.
