@@ -80,12 +80,13 @@ fn phase_two(world: &mut World) {
     }
     serve(world, until);
     settle(world, until);
+    show_the_pair(world);
     // What settled must still be served, and be the same for everybody.
     serve(world, until);
 }
 
 /// Waits for a condition, looking at it now and then; a violation if it does not come.
-fn wait(
+pub fn wait(
     world: &mut World,
     until: Instant,
     what: &'static str,
@@ -96,7 +97,7 @@ fn wait(
             return true;
         }
         if world.now >= until {
-            let detail = format!("within {} s after everything healed", BOUND / (1000 * MS));
+            let detail = format!("not by {} ms", until / MS);
             world.fail(Violation::new(what, detail));
             return false;
         }
@@ -106,7 +107,7 @@ fn wait(
 }
 
 /// Every client reads and changes every key.
-fn serve(world: &mut World, until: Instant) {
+pub fn serve(world: &mut World, until: Instant) {
     let mut asked: Vec<CallId> = Vec::new();
     for client in world.clients() {
         for key in 0..world.workload.keys() {
@@ -121,7 +122,7 @@ fn serve(world: &mut World, until: Instant) {
 }
 
 /// A spare has joined, and both copies are the same.
-fn settle(world: &mut World, until: Instant) {
+pub fn settle(world: &mut World, until: Instant) {
     wait(world, until, "a-spare-joins-and-digests-agree", |world| {
         let Some(truth) = &world.truth else { return false };
         let record = &truth.record;
@@ -147,8 +148,27 @@ fn settle(world: &mut World, until: Instant) {
     });
 }
 
+/// The view server's operator is shown both, at most dead-after plus a round trip later.
+pub fn show_the_pair(world: &mut World) {
+    let call = CallId(u64::MAX);
+    world.view_answers.clear();
+    world.type_at_view_server(call, Command::View);
+    let until = world.now + world.dead_after() * 11 / 10 + 50 * MS;
+    let mut shown = None;
+    wait(world, until, "view-is-answered-in-time", |world| {
+        let answers = std::mem::take(&mut world.view_answers).into_iter();
+        shown = answers.filter(|(answered, _)| *answered == call).map(|(_, answer)| answer).last();
+        shown.is_some()
+    });
+    if let Some(Answer::View(shown)) = shown
+        && (shown.primary.is_none() || shown.backup.is_none())
+    {
+        world.fail(Violation::new("view-shows-the-pair", format!("{shown}")));
+    }
+}
+
 /// Asks for the view until it shows that all data is gone, then resets.
-fn reset(world: &mut World, until: Instant) {
+pub fn reset(world: &mut World, until: Instant) {
     world.workload.reset_asked = true;
     let resets = world.counts.of(Count::Resets);
     let mut next = 0;
@@ -186,7 +206,7 @@ fn reset(world: &mut World, until: Instant) {
     });
 }
 
-fn conclude(world: &mut World) {
+pub fn conclude(world: &mut World) {
     let truth = world.truth.as_ref().map(|truth| &truth.record);
     let full = world.checks.in_full(&world.nodes, truth);
     if let Err(violation) = full {

@@ -72,7 +72,9 @@ impl Operation {
             Action::Get(Some(list)) if list.len() > 12 => {
                 format!("Get([{} elements, .. {:?}])", list.len(), &list[list.len() - 6..])
             }
-            action => format!("{action:?}"),
+            Action::Get(_) | Action::Put(_) | Action::Append(_) | Action::Remove => {
+                format!("{:?}", self.action)
+            }
         };
         format!("{action} by {} [{}, {answered}]", self.process, self.called)
     }
