@@ -281,9 +281,8 @@ impl World {
     }
 
     fn deliver(&mut self, packet: &Packet) {
-        let from = self.nodes[packet.from].address;
         let node = &mut self.nodes[packet.to];
-        if node.is_down() {
+        if node.is_down() || node.address != packet.destination {
             return;
         }
         if node.inbox_bytes + packet.bytes.len() > self.plan.socket_bytes {
@@ -292,7 +291,7 @@ impl World {
         }
         self.trace.note(self.now, packet.to as u64, &packet.bytes);
         node.inbox_bytes += packet.bytes.len();
-        node.inbox.push_back((from, Rc::clone(&packet.bytes)));
+        node.inbox.push_back((packet.source, Rc::clone(&packet.bytes)));
         let lag = self.random.below(self.plan.lag + 1);
         self.wake(packet.to, self.now + lag);
     }
@@ -410,9 +409,12 @@ impl World {
     /// Hands what a node sends to the network.
     fn post(&mut self, index: usize) {
         let mut datagrams = std::mem::take(&mut self.datagrams);
-        for Datagram { to, bytes } in datagrams.drain(..) {
-            let Some(to) = self.nodes.iter().position(|node| node.address == to) else { continue };
-            let packet = Packet { from: index, to, bytes: bytes.into() };
+        let source = self.nodes[index].address;
+        for Datagram { to: destination, bytes } in datagrams.drain(..) {
+            let Some(to) = self.nodes.iter().position(|node| node.address == destination) else {
+                continue;
+            };
+            let packet = Packet { from: index, to, source, destination, bytes: bytes.into() };
             let (queue, sequence) = (&mut self.queue, &mut self.sequence);
             self.network.send(
                 self.now,
@@ -476,6 +478,10 @@ impl World {
         let view_server = self.nodes[VIEW].address;
         let limits = self.plan.limits;
         let now = self.nodes[index].clock.read(self.now);
+        if self.servers().contains(&index) && self.random.chance(self.plan.moves) {
+            let port = self.nodes[index].address.port();
+            self.nodes[index].address.set_port(port + 1);
+        }
         let core = if index == VIEW {
             let hosts: BTreeMap<ServerId, SocketAddr> = self
                 .servers()

@@ -4,6 +4,7 @@
 //! It decides what happens to a datagram and when; the harness carries it out. A damaged datagram
 //! is delivered as damaged bytes, because telling is the codec's job.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::clock::{Instant, MS, US};
@@ -35,9 +36,12 @@ impl Weather {
 /// A datagram on its way, or remembered as a ghost.
 #[derive(Clone, Debug)]
 pub struct Packet {
-    /// Index of the node whose address it came from.
+    /// Index of the node that sent it.
     pub from: usize,
     pub to: usize,
+    /// The sender's address when it was sent, and the receiver's: either may have moved since.
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
     pub bytes: Rc<[u8]>,
 }
 

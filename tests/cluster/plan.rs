@@ -87,6 +87,8 @@ pub struct Plan {
     /// Most time between the arrival of a datagram and the turn that handles it.
     pub lag: Instant,
     pub socket_bytes: usize,
+    /// A restarted server has another port.
+    pub moves: u32,
     /// The nemesis never takes what the system may not lose: the last eligible copy, or both the
     /// record and a server that its recovery needs. Then a total loss is a violation.
     pub careful: bool,
@@ -138,6 +140,7 @@ impl Plan {
             disk: random.pick(&[0, 0, 2 * MS, unit / 2]),
             lag: random.pick(&[0, 50 * US, 200 * US, 2 * MS]),
             socket_bytes: random.pick(&[16 << 10, 208 << 10]),
+            moves: random.pick(&[0, 0, 300_000]),
             careful: !random.chance(100_000),
             keys: random.pick(&[1, 2, 3]),
             append_only: random.pick(&[0, 1, 2, 3]),
