@@ -1,0 +1,25 @@
+//! A cluster of the production cores, simulated: seeded network, virtual time, every fault there
+//! is.
+//!
+//! The processes and their transports (hence the codec) are the ones that ship; only sockets,
+//! clocks and the disk are replaced. Reading order: `clock`, `random`, `network`, `driver` (one
+//! process, as the runtime drives it), `harness` (the world), `plan` (what a seed draws), `nemesis`
+//! (what breaks), `workload` (what clients ask), `invariants`, `run` (the two phases), `fuzz`.
+
+mod clock;
+mod counts;
+mod driver;
+mod fuzz;
+mod harness;
+mod invariants;
+#[path = "../support/linearizability.rs"]
+mod linearizability;
+mod nemesis;
+mod network;
+mod observe;
+mod plan;
+mod random;
+mod run;
+mod scenarios;
+mod trace;
+mod workload;

@@ -1,0 +1,220 @@
+//! One seed: phase one breaks things and checks safety, phase two heals everything and demands
+//! progress within a bound.
+
+use pbkv::protocol::view::Phase;
+use pbkv::protocol::view_server::{Answer, Command};
+use pbkv::types::CallId;
+
+use crate::clock::{Instant, MS};
+use crate::counts::{Count, Counts};
+use crate::harness::{Event, VIEW, World};
+use crate::invariants::Violation;
+use crate::observe;
+use crate::plan::Plan;
+use crate::random::Random;
+
+/// What became of a run.
+pub struct Outcome {
+    pub counts: Counts,
+    pub hash: u64,
+    /// Simulated time that went by.
+    pub elapsed: Instant,
+    pub failure: Option<Violation>,
+    /// The last events in words, if they were asked for.
+    pub tail: String,
+    pub plan: Plan,
+}
+
+/// Phase two must be over within this: many times the longest timeout, damping and backoff.
+const BOUND: Instant = 20_000 * MS;
+
+/// Runs a seed.
+pub fn seed(seed: u64, talk: bool) -> Outcome {
+    let mut random = Random::new(seed);
+    let plan = Plan::draw(&mut random);
+    planned(seed, plan, random, talk)
+}
+
+/// Runs a plan, which a scenario may have changed.
+pub fn planned(seed: u64, plan: Plan, random: Random, talk: bool) -> Outcome {
+    let mut world = World::new(seed, plan.clone(), random, talk);
+    phase_one(&mut world);
+    if world.failure.is_none() {
+        phase_two(&mut world);
+    }
+    if world.failure.is_none() {
+        conclude(&mut world);
+    }
+    Outcome {
+        counts: world.counts,
+        hash: world.trace.hash(),
+        elapsed: world.now,
+        failure: world.failure,
+        tail: world.trace.to_string(),
+        plan,
+    }
+}
+
+fn phase_one(world: &mut World) {
+    let start = world.random.below(6 * world.dead_after());
+    world.schedule(start, Event::Strike);
+    if world.plan.ghost_every > 0 {
+        world.schedule(start, Event::Ghost);
+    }
+    world.run_until(world.plan.phase_one);
+}
+
+fn phase_two(world: &mut World) {
+    world.make_peace();
+    world.workload.resting = true;
+    let until = world.now + BOUND;
+    if world.nemesis.forked {
+        // Servers with a copy of the abandoned history wait for a person to decide.
+        return world.run_until(world.now + 10 * world.dead_after());
+    }
+    if world.nemesis.total_loss || (!world.plan.careful && world.nemesis.ever_lost) {
+        reset(world, until);
+    }
+    if world.failure.is_some() {
+        return;
+    }
+    serve(world, until);
+    settle(world, until);
+    show_the_pair(world);
+    // What settled must still be served, and be the same for everybody.
+    serve(world, until);
+}
+
+/// Waits for a condition, looking at it now and then; a violation if it does not come.
+pub fn wait(
+    world: &mut World,
+    until: Instant,
+    what: &'static str,
+    mut holds: impl FnMut(&mut World) -> bool,
+) -> bool {
+    while world.failure.is_none() {
+        if holds(world) {
+            return true;
+        }
+        if world.now >= until {
+            let detail = format!("not by {} ms", until / MS);
+            world.fail(Violation::new(what, detail));
+            return false;
+        }
+        world.run_until(world.now + 10 * MS);
+    }
+    false
+}
+
+/// Every client reads and changes every key.
+pub fn serve(world: &mut World, until: Instant) {
+    let mut asked: Vec<CallId> = Vec::new();
+    for client in world.clients() {
+        for key in 0..world.workload.keys() {
+            let deadline = until.saturating_sub(world.now) * 2;
+            asked.push(world.ask(client, 0, key, 1, deadline));
+            asked.push(world.ask(client, 0, key, 0, deadline));
+        }
+    }
+    wait(world, until, "every-operation-succeeds", |world| {
+        asked.iter().all(|call| world.workload.is_done(*call))
+    });
+}
+
+/// A spare has joined, and both copies are the same.
+pub fn settle(world: &mut World, until: Instant) {
+    wait(world, until, "a-spare-joins-and-digests-agree", |world| {
+        let Some(truth) = &world.truth else { return false };
+        let record = &truth.record;
+        if record.phase != Phase::Active {
+            return false;
+        }
+        let Some(backup) = &record.view.backup else { return false };
+        let look = |incarnation| {
+            let node = world.node_of(incarnation)?;
+            world.nodes[node].server().filter(|server| observe::can_look(server))
+        };
+        let (Some(primary), Some(backup)) =
+            (look(record.view.primary.incarnation), look(backup.incarnation))
+        else {
+            return false;
+        };
+        match (observe::server(primary), observe::server(backup)) {
+            (Some(primary), Some(backup)) => {
+                (primary.applied, primary.digest) == (backup.applied, backup.digest)
+            }
+            _ => false,
+        }
+    });
+}
+
+/// The view server's operator is shown both, at most dead-after plus a round trip later.
+pub fn show_the_pair(world: &mut World) {
+    let call = CallId(u64::MAX);
+    world.view_answers.clear();
+    world.type_at_view_server(call, Command::View);
+    let until = world.now + world.dead_after() * 11 / 10 + 50 * MS;
+    let mut shown = None;
+    wait(world, until, "view-is-answered-in-time", |world| {
+        let answers = std::mem::take(&mut world.view_answers).into_iter();
+        shown = answers.filter(|(answered, _)| *answered == call).map(|(_, answer)| answer).last();
+        shown.is_some()
+    });
+    if let Some(Answer::View(shown)) = shown
+        && (shown.primary.is_none() || shown.backup.is_none())
+    {
+        world.fail(Violation::new("view-shows-the-pair", format!("{shown}")));
+    }
+}
+
+/// Asks for the view until it shows that all data is gone, then resets.
+pub fn reset(world: &mut World, until: Instant) {
+    world.workload.reset_asked = true;
+    let resets = world.counts.of(Count::Resets);
+    let mut next = 0;
+    let mut asked_at = 0;
+    let mut shown_none = false;
+    let mut alive_after_all = false;
+    wait(world, until, "a-reset-works-after-a-total-loss", |world| {
+        for (_, answer) in std::mem::take(&mut world.view_answers) {
+            match answer {
+                Answer::View(shown) => {
+                    shown_none = shown.primary.is_none();
+                    // A careless loss of the record need not be a loss of data.
+                    alive_after_all |= shown.primary.is_some() && !world.nemesis.total_loss;
+                }
+                Answer::Status(_)
+                | Answer::ResetPrepared(_)
+                | Answer::ResetRefused(_)
+                | Answer::ResetDone(_) => {}
+            }
+        }
+        if alive_after_all {
+            world.workload.reset_asked = false;
+            return true;
+        }
+        if world.counts.of(Count::Resets) > resets {
+            return true;
+        }
+        if world.now >= asked_at + 4 * world.dead_after() && !world.nodes[VIEW].is_down() {
+            asked_at = world.now;
+            next += 1;
+            let command = if shown_none { Command::Reset } else { Command::View };
+            world.type_at_view_server(CallId(next), command);
+        }
+        false
+    });
+}
+
+pub fn conclude(world: &mut World) {
+    let truth = world.truth.as_ref().map(|truth| &truth.record);
+    let full = world.checks.in_full(&world.nodes, truth);
+    if let Err(violation) = full {
+        return world.fail(violation);
+    }
+    match world.workload.check() {
+        Ok(true) => {}
+        Ok(false) => world.counts.add(Count::CheckerUnknown),
+        Err(violation) => world.fail(violation),
+    }
+}

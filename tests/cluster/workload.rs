@@ -1,0 +1,285 @@
+//! What clients ask, what they are told, and the histories that come of it.
+//!
+//! Every write writes another value, so that a history tells which write a read saw. Some keys are
+//! only appended to; there every acknowledged value can be demanded of every copy at any time.
+
+use std::time::Duration;
+
+use pbkv::kv::command::{self, Key, Value};
+use pbkv::protocol::client::{Action, Answer, Command, Completed, FailureOutcome};
+use pbkv::types::{CallId, Incarnation};
+
+use crate::clock::Instant;
+use crate::counts::Count;
+use crate::harness::{Event, World};
+use crate::invariants::Violation;
+use crate::linearizability::{self, Operation, Verdict};
+use crate::plan::Plan;
+
+/// One operation of a client.
+struct Call {
+    client: usize,
+    lane: usize,
+    incarnation: Incarnation,
+    key: usize,
+    generation: u64,
+    operation: Operation,
+    fate: Fate,
+}
+
+/// What is known of an operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    /// No answer yet.
+    Open,
+    Done,
+    Unknown,
+    /// It certainly has no effect.
+    NotExecuted,
+}
+
+#[derive(Default)]
+pub struct Workload {
+    calls: Vec<Call>,
+    append_only: usize,
+    keys: usize,
+    /// Counts the histories that began; keys of different ones have nothing to do with each other.
+    generation: u64,
+    /// Lanes ask for nothing by themselves any more.
+    pub resting: bool,
+    /// The operator has asked for an empty history.
+    pub reset_asked: bool,
+}
+
+impl Workload {
+    pub fn new(plan: &Plan) -> Self {
+        let append_only = plan.append_only.min(plan.keys);
+        Workload { append_only, keys: plan.keys, ..Workload::default() }
+    }
+
+    pub fn keys(&self) -> usize {
+        self.keys
+    }
+
+    pub fn is_append_only(&self, key: usize) -> bool {
+        key < self.append_only
+    }
+
+    fn key(&self, key: usize) -> Key {
+        Key::from(&*format!("k{key}.{}", self.generation))
+    }
+
+    /// All data was given up: what is still open may or may not have happened before.
+    pub fn new_generation(&mut self) {
+        self.generation += 1;
+    }
+
+    /// A client's process is gone, and what it waited for will never be known.
+    pub fn client_gone(&mut self, incarnation: Incarnation) {
+        for call in self.calls.iter_mut().rev().take(256) {
+            if call.incarnation == incarnation && call.fate == Fate::Open {
+                call.fate = Fate::Unknown;
+            }
+        }
+    }
+
+    pub fn is_done(&self, call: CallId) -> bool {
+        self.calls[index(call)].fate == Fate::Done
+    }
+
+    /// Checks the history of every key.
+    pub fn check(&self) -> Result<bool, Violation> {
+        let mut decided = true;
+        for generation in 0..=self.generation {
+            for key in 0..self.keys {
+                decided &= self.check_key(generation, key)?;
+            }
+        }
+        Ok(decided)
+    }
+
+    fn check_key(&self, generation: u64, key: usize) -> Result<bool, Violation> {
+        let of_key = || {
+            self.calls.iter().filter(move |call| call.key == key && call.generation == generation)
+        };
+        let mut history: Vec<Operation> = Vec::new();
+        let mut refused = Vec::new();
+        for call in of_key() {
+            let is_read = matches!(call.operation.action, linearizability::Action::Get(_));
+            match call.fate {
+                Fate::Done => history.push(call.operation.clone()),
+                Fate::Open | Fate::Unknown if !is_read => history.push(call.operation.clone()),
+                Fate::NotExecuted if !is_read => refused.push(written(&call.operation)),
+                Fate::Open | Fate::Unknown | Fate::NotExecuted => {}
+            }
+        }
+        for operation in &history {
+            if let linearizability::Action::Get(Some(list)) = &operation.action
+                && let Some(value) = list.iter().find(|value| refused.contains(&Some(**value)))
+            {
+                let detail = format!("k{key}: {value} was said not to be executed, and was read");
+                return Err(Violation::new("not-executed-means-never", detail));
+            }
+        }
+        let verdict = if self.is_append_only(key) {
+            linearizability::check_appends(&history)
+        } else {
+            linearizability::check(&history, 2_000_000)
+        };
+        match verdict {
+            Verdict::Linearizable => Ok(true),
+            Verdict::Unknown => Ok(false),
+            Verdict::Violation(why) => {
+                let mut detail = format!("k{key}.{generation}: {why}\n");
+                for operation in history.iter().rev().take(40).rev() {
+                    detail.push_str(&format!("    {operation:?}\n"));
+                }
+                Err(Violation::new("no-stale-read", detail))
+            }
+        }
+    }
+}
+
+fn index(call: CallId) -> usize {
+    usize::try_from(call.0).expect("calls are numbered from 0")
+}
+
+fn written(operation: &Operation) -> Option<u64> {
+    match operation.action {
+        linearizability::Action::Put(value) | linearizability::Action::Append(value) => Some(value),
+        linearizability::Action::Remove | linearizability::Action::Get(_) => None,
+    }
+}
+
+/// The number that a value's text begins with.
+pub fn number_of(value: &Value) -> u64 {
+    value.0.split(':').next().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX)
+}
+
+impl World {
+    /// A lane asks for its next operation.
+    pub fn issue(&mut self, client: usize, lane: usize, incarnation: Incarnation) {
+        let node = &self.nodes[client];
+        if self.workload.resting || node.is_down() || node.incarnation != incarnation {
+            return;
+        }
+        let key = self.random.index(self.workload.keys);
+        let write = self.random.chance(self.plan.write_share);
+        let kind = match (write, self.workload.is_append_only(key)) {
+            (false, _) => 0,
+            (true, true) => 1,
+            (true, false) => self.random.pick(&[1, 1, 1, 2, 2, 3]),
+        };
+        let dead_after = self.dead_after();
+        let deadline = self.random.pick(&[dead_after / 2, 2 * dead_after, 8 * dead_after]);
+        self.ask(client, lane, key, kind, deadline);
+    }
+
+    /// Gives a client an operation: 0 get, 1 append, 2 put, 3 remove.
+    pub fn ask(
+        &mut self,
+        client: usize,
+        lane: usize,
+        key: usize,
+        kind: u32,
+        deadline: Instant,
+    ) -> CallId {
+        let call = CallId(self.workload.calls.len() as u64);
+        let called = self.moment();
+        let name = self.workload.key(key);
+        let mut text = call.0.to_string();
+        if self.plan.value_bytes_most > 0 {
+            let padding = self.random.below(self.plan.value_bytes_most);
+            text.push(':');
+            text.extend((0..padding).map(|_| 'x'));
+        }
+        let value = Value::from(&*text);
+        let (action, seen) = match kind {
+            0 => (Action::Get(name), linearizability::Action::Get(None)),
+            1 => (
+                Action::Write(command::Command::Append { key: name, value }),
+                linearizability::Action::Append(call.0),
+            ),
+            2 => (
+                Action::Write(command::Command::Put { key: name, value }),
+                linearizability::Action::Put(call.0),
+            ),
+            _ => (
+                Action::Write(command::Command::Remove { key: name }),
+                linearizability::Action::Remove,
+            ),
+        };
+        let incarnation = self.nodes[client].incarnation;
+        let at = self.now;
+        self.trace.say(at, || format!("{} asks {call:?} {action:?}", self.nodes[client].name));
+        self.workload.calls.push(Call {
+            client,
+            lane,
+            incarnation,
+            key,
+            generation: self.workload.generation,
+            operation: Operation { process: incarnation.0, called, answered: None, action: seen },
+            fate: Fate::Open,
+        });
+        let deadline = Duration::from_nanos(deadline);
+        self.command(client, call, Command { action, deadline });
+        call
+    }
+
+    /// A client was told what became of its operation.
+    pub fn answered(&mut self, id: CallId, answer: Answer) {
+        let now = self.moment();
+        let generation = self.workload.generation;
+        let call = &mut self.workload.calls[index(id)];
+        if call.fate != Fate::Open {
+            let detail = format!("{id:?} is answered again, with {answer:?}");
+            return self.fail(Violation::new("one-answer-a-call", detail));
+        }
+        let (client, lane, incarnation) = (call.client, call.lane, call.incarnation);
+        if call.generation != generation {
+            // It was asked of a history that has been given up since.
+            call.fate = Fate::Unknown;
+        } else {
+            match answer {
+                Ok(Completed::Written) => {
+                    call.fate = Fate::Done;
+                    call.operation.answered = Some(now);
+                    self.counts.add(Count::Writes);
+                    let (key, written) = (call.key, written(&call.operation));
+                    if let Some(value) = written
+                        && self.workload.is_append_only(key)
+                    {
+                        let name = self.workload.key(key);
+                        let truth = self.truth.as_ref().map(|truth| &truth.record);
+                        let checked = self.checks.on_acknowledged(&self.nodes, truth, &name, value);
+                        if let Err(violation) = checked {
+                            self.fail(violation);
+                        }
+                    }
+                }
+                Ok(Completed::List(list)) => {
+                    call.fate = Fate::Done;
+                    call.operation.answered = Some(now);
+                    let list = list.map(|list| list.iter().map(number_of).collect());
+                    call.operation.action = linearizability::Action::Get(list);
+                    self.counts.add(Count::Reads);
+                }
+                Ok(Completed::View(_)) => call.fate = Fate::Done,
+                Err(failure) => match failure.outcome {
+                    FailureOutcome::NotExecuted => {
+                        call.fate = Fate::NotExecuted;
+                        self.counts.add(Count::NotExecuted);
+                    }
+                    FailureOutcome::Unknown => {
+                        call.fate = Fate::Unknown;
+                        self.counts.add(Count::Unknown);
+                    }
+                },
+            }
+        }
+        if !self.workload.resting {
+            let pause = self.random.around(self.plan.think);
+            self.schedule(self.now + pause, Event::Issue { client, lane, incarnation });
+        }
+    }
+}
