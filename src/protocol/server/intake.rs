@@ -6,6 +6,7 @@
 //! (D28). All of it is volatile: after a failover the clients ask again.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 
 use crate::config::Limits;
@@ -131,10 +132,10 @@ impl Intake {
         if let Some(session) = replica.sessions().with_nonce(nonce) {
             return Reception::Answered(Outcome::Opened(session));
         }
-        if !self.opening.contains_key(&nonce) {
+        if let Entry::Vacant(opening) = self.opening.entry(nonce) {
             let capacity = limits.session_capacity;
             let number = replica.push(Operation::Open { nonce, epoch: view.epoch, capacity });
-            self.opening.insert(nonce, number);
+            opening.insert(number);
             self.askers.insert(number, asker);
         }
         Reception::Waits

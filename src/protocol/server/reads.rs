@@ -96,7 +96,8 @@ impl Reads {
     /// The questions that this barrier proves.
     pub fn take_proven(&mut self, barrier: u64) -> Vec<Read> {
         let mut proven = Vec::new();
-        while let Some((_, reads)) = self.proving.pop_front_if(|(number, _)| *number <= barrier) {
+        while self.proving.front().is_some_and(|(number, _)| *number <= barrier) {
+            let Some((_, reads)) = self.proving.pop_front() else { break };
             self.count -= reads.len();
             proven.extend(reads);
         }
