@@ -266,7 +266,8 @@ impl Server {
         if view.backup.as_ref().is_some_and(me) {
             return self.backup_in(former, record);
         }
-        if view.joining.as_ref().is_some_and(me) {
+        // To join can mean to wipe, and that only a view in force may ask for (D47).
+        if is_active && view.joining.as_ref().is_some_and(me) {
             return match former {
                 Role::Joining(joining) if joining.since() == view.since => Role::Joining(joining),
                 former
@@ -319,6 +320,11 @@ impl Server {
             && let Role::Primary(primary) = &mut self.role
         {
             primary.grant_lease(until);
+        }
+        if promised != view.epoch
+            && let Role::Primary(primary) = &mut self.role
+        {
+            primary.drop_lease();
         }
         let reports = self.reports(now);
         let holds_copy = self.holds_copy();

@@ -145,7 +145,10 @@ impl Primary {
                         self.flip = self.replica.last();
                         sender.into_pipeline()
                     }
-                    Peer::Backup(..) | Peer::Joining(..) | Peer::None => None,
+                    Peer::Backup(..) | Peer::Joining(..) | Peer::None => {
+                        self.flip = self.replica.last();
+                        None
+                    }
                 };
                 // A backup of which nothing is known acknowledges from the first operation that is
                 // still remembered; if it lacks an earlier one, it stalls and is left out.
@@ -204,6 +207,11 @@ impl Primary {
     /// A lease that began when a pong was sent.
     pub fn grant_lease(&mut self, until: Timestamp) {
         self.lease = self.lease.max(Some(until));
+    }
+
+    /// A newer epoch is promised: whoever draws it knows nothing of leases of this one.
+    pub fn drop_lease(&mut self) {
+        self.lease = None;
     }
 
     /// What the view server must know.
@@ -296,6 +304,10 @@ impl Primary {
             Reception::Waits => {}
             Reception::Answered(outcome) => {
                 let (to, message) = asker.answer(view, outcome);
+                outbox.send(to, message);
+            }
+            Reception::UnknownSession if self.reads.len() >= scope.limits.pending_reads => {
+                let (to, message) = asker.answer(view, Outcome::Busy);
                 outbox.send(to, message);
             }
             Reception::UnknownSession => {
@@ -397,7 +409,7 @@ impl Primary {
         if let (Asker::Plain { to, .. }, Question::Get { key, .. }) = (&read.asker, &read.question)
         {
             let list = self.replica.store().get(key);
-            if list.is_some_and(|list| !reads::fits_plain(list, PLAIN_ANSWER_BYTES)) {
+            if list.is_some_and(|list| !reads::fits_plain(key, list, PLAIN_ANSWER_BYTES)) {
                 let detail = Some("the list does not fit a datagram; use the client".to_owned());
                 outbox.send(*to, plain_failure(FailReason::TooLarge, view, detail));
                 return;
@@ -452,12 +464,17 @@ impl Primary {
                 }
             }
         }
+        self.trim(scope.limits);
+    }
+
+    /// Forgets what nobody needs any more. Also when only the joiner has made progress: new writes
+    /// are turned away while the log is long, so they cannot be what shortens it.
+    fn trim(&mut self, limits: &Limits) {
         let needed = match &self.peer {
             Peer::None => self.replica.applied(),
             Peer::Joining(_, sender) => sender.holds(&self.replica),
             Peer::Backup(_, pipeline) => pipeline.acked(),
         };
-        let limits = scope.limits;
         self.replica.trim(needed.next(), limits.history_operations, limits.history_bytes);
     }
 
@@ -497,6 +514,7 @@ impl Primary {
                     return self.shout(ack);
                 }
                 self.flush_due = true;
+                self.trim(scope.limits);
             }
             Peer::None | Peer::Joining(..) | Peer::Backup(..) => {}
         }

@@ -318,8 +318,9 @@ impl Stream {
                 break;
             }
             let (mut items, mut bytes) = (Vec::new(), 0);
-            while let Some(item) =
-                self.ready.pop_front_if(|item| bytes == 0 || bytes + item.size() <= budget)
+            while let Some(item) = self.ready.front()
+                && (bytes == 0 || bytes + item.size() <= budget)
+                && let Some(item) = self.ready.pop_front()
             {
                 bytes += item.size();
                 items.push(item);
