@@ -513,7 +513,7 @@ impl Server {
         };
         let messages = match &mut self.role {
             Role::Backup(backup) => backup.take_ack(link).map(Message::Ack).into_iter().collect(),
-            Role::Joining(joining) => joining.flush(now, link),
+            Role::Joining(joining) => joining.flush(now, link, self.membership.timing()),
             Role::Idle(_) | Role::Primary(_) => Vec::new(),
         };
         outbox_send_all(outbox, primary.address, messages);
@@ -623,7 +623,7 @@ impl Process for Server {
                     && self.is_from_primary(&transfer.link)
                     && let Role::Joining(joining) = &mut self.role
                 {
-                    joining.on_transfer(transfer.sequence, transfer.items, &self.config.limits);
+                    joining.on_transfer(transfer, &self.config.limits);
                 }
             }
             Message::TransferAck(ack) => {

@@ -68,7 +68,7 @@ impl Scope<'_> {
     }
 
     fn wire<'a>(&'a self, peer: &'a Member, flip: OperationNumber) -> Wire<'a> {
-        Wire { link: self.link(peer), peer, limits: self.limits, flip }
+        Wire { link: self.link(peer), peer, limits: self.limits, timing: self.timing, flip }
     }
 }
 
@@ -217,16 +217,14 @@ impl Primary {
     /// What the view server must know.
     #[must_use]
     pub fn reports(&self, scope: &Scope<'_>) -> Vec<Report> {
-        let overdue = |since: Option<Timestamp>| {
-            since.is_some_and(|since| scope.now.since(since) >= scope.timing.dead_after())
-        };
+        let (now, dead_after) = (scope.now, scope.timing.dead_after());
         let (member, kind) = match &self.peer {
             Peer::None => return Vec::new(),
             Peer::Joining(member, sender) => (
                 member,
                 if sender.has_diverged() {
                     Some(ReportKind::Diverged)
-                } else if overdue(sender.waiting_since()) {
+                } else if sender.is_stalled(now, dead_after) {
                     Some(ReportKind::Stalled)
                 } else {
                     sender.is_caught_up(&self.replica, scope.limits).then_some(ReportKind::CaughtUp)
@@ -236,7 +234,7 @@ impl Primary {
                 member,
                 if pipeline.has_diverged() {
                     Some(ReportKind::Diverged)
-                } else if overdue(pipeline.waiting_since()) {
+                } else if pipeline.is_stalled(now, dead_after) {
                     Some(ReportKind::Stalled)
                 } else {
                     (pipeline.acked() >= self.flip).then_some(ReportKind::Synced)
