@@ -105,7 +105,7 @@ pub struct Plan {
 impl Plan {
     pub fn draw(random: &mut Random) -> Plan {
         let leases = random.chance(400_000);
-        let (interval, dead) = random.pick(&[(10, 50), (10, 50), (20, 70), (50, 250)]);
+        let (interval, dead) = random.pick(&[(50, 250), (50, 250), (20, 100), (10, 50)]);
         let timing =
             Timing::new(Duration::from_millis(interval), Duration::from_millis(dead), leases)
                 .expect("these timings are valid");
