@@ -1,10 +1,13 @@
 //! WHAT is replicated: commands, the store, the sessions, and a copy of all of it.
 //!
 //! No network, no time, no randomness: the same operations in the same order give the same state
-//! and the same digest, everywhere.
+//! and the same digest, everywhere (invariant I11).
 //!
-//! Reading order: [`command`], [`session`], [`transfer`].
+//! Reading order: [`command`], [`digest`], [`store`], [`session`], [`replica`], [`transfer`].
 
 pub mod command;
+pub mod digest;
+pub mod replica;
 pub mod session;
+pub mod store;
 pub mod transfer;

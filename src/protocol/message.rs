@@ -10,7 +10,7 @@
 
 use std::net::SocketAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::Timing;
 use crate::kv::command::{Command, Key, Operation, Origin, Value};
@@ -178,8 +178,18 @@ pub struct Success {
     /// The key it was about.
     pub key: Key,
     /// Of a `get` only: `Some(None)`, on the wire `null`, is a missing key.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
     pub value: Option<Option<Vec<Value>>>,
+}
+
+/// Keeps a field that is `null` apart from one that is absent, which serde alone would take for
+/// the same: only a field that is there gets as far as this function.
+fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// See [`Message::Fail`].

@@ -1,13 +1,51 @@
-//! stub: the real one is being written; this is its interface.
+//! The kv server: one copy of the store, in one of four roles.
+//!
+//! ```text
+//!            +--------------------- any view that does not name it ---------------------+
+//!            v                                                                           |
+//!          Idle --- view names it joining ---> Joining --- view names it backup ---> Backup
+//!            |                                                                           |
+//!            +--- active view names it primary ---> Primary <--- active view names it ---+
+//! ```
+//!
+//! Kept here: a role is entered and left only by adopting a record; a copy moves with the role, so
+//! that a server without one cannot be promoted by mistake (I15); once a newer view is adopted,
+//! nothing of an older one is acknowledged (I7); messages whose link does not match are dropped
+//! before they touch state (I10).
+//!
+//! Reading order: [`membership`], [`replication`] and [`backup`], [`state_transfer`], [`intake`],
+//! [`reads`], [`primary`], then this file.
+
+mod backup;
+mod intake;
+mod membership;
+mod primary;
+mod reads;
+mod replication;
+mod state_transfer;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 
+use tracing::{error, info};
+
 use crate::config::Limits;
-use crate::kv::command::{Key, Value};
-use crate::protocol::message::Message;
-use crate::protocol::{Outbox, Process};
+use crate::kv::command::{self, Key, Value};
+use crate::kv::replica::Replica;
+use crate::protocol::message::{
+    ClientRequest, FailReason, Link, Message, NewerView, Outcome, Ping, ProbeAnswer, Replicate,
+    Report, ReportKind, ViewReply,
+};
+use crate::protocol::server::backup::Backup;
+use crate::protocol::server::intake::{Asker, plain_failure};
+use crate::protocol::server::membership::Membership;
+use crate::protocol::server::primary::{Primary, Scope};
+use crate::protocol::server::state_transfer::Joining;
+use crate::protocol::view::{Member, Phase, Record, Shown, Stamp};
+use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
-use crate::types::{CallId, Incarnation, OperationNumber, ServerId};
+use crate::types::{CallId, HistoryId, Incarnation, OperationNumber, ServerId, ViewId};
 
 /// How a kv server is set up.
 #[derive(Clone, Debug)]
@@ -78,25 +116,625 @@ pub struct Status {
     pub operations: OperationNumber,
 }
 
-/// One copy of the store.
-pub struct Server {}
+/// A look inside, for checkers of invariants.
+#[derive(Clone, Debug)]
+pub struct Inspection<'a> {
+    /// The newest record adopted.
+    pub record: Option<&'a Record>,
+    /// The complete copy, if this server holds one.
+    pub replica: Option<&'a Replica>,
+    /// Lineage of that copy, where it has one.
+    pub since: Option<ViewId>,
+    /// It answers clients.
+    pub is_serving: bool,
+}
+
+/// A request in the plain form that makes sense.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum PlainRequest {
+    Write(command::Command, Asker),
+    Get(Key, Asker),
+}
+
+/// A complete copy that no role needs at present.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Copy {
+    replica: Replica,
+    /// None for a copy whose log may have gone its own way: it cannot simply follow again.
+    since: Option<ViewId>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Role {
+    /// A spare; or a former or proposed primary or backup, with its copy.
+    Idle(Option<Copy>),
+    /// See [`Joining`].
+    Joining(Joining),
+    /// See [`Backup`].
+    Backup(Backup),
+    /// See [`Primary`].
+    Primary(Box<Primary>),
+}
+
+/// The process.
+#[derive(Clone, Debug)]
+pub struct Server {
+    config: ServerConfig,
+    membership: Membership,
+    role: Role,
+    /// When anything happened last: a gap shows that this process was stopped.
+    last_event: Timestamp,
+}
+
+type Out = Outbox<Answer>;
 
 impl Server {
     /// A server that starts at `now` and holds nothing.
     #[must_use]
     pub fn new(now: Timestamp, config: ServerConfig) -> Self {
-        let _ = (now, config);
-        Server {}
+        Server { config, membership: Membership::new(now), role: Role::Idle(None), last_event: now }
     }
+
+    /// A look inside, for checkers of invariants.
+    #[must_use]
+    pub fn inspect(&self) -> Inspection<'_> {
+        let (replica, since) = match &self.role {
+            Role::Idle(None) => (None, None),
+            Role::Idle(Some(copy)) => (Some(&copy.replica), copy.since),
+            Role::Joining(joining) => {
+                (joining.following().map(Backup::replica), Some(joining.since()))
+            }
+            Role::Backup(backup) => (Some(backup.replica()), Some(backup.since())),
+            Role::Primary(primary) => (Some(primary.replica()), None),
+        };
+        let is_serving = matches!(self.role, Role::Primary(_));
+        Inspection { record: self.membership.record(), replica, since, is_serving }
+    }
+
+    /// The history and view this server is in; the defaults before the first one.
+    fn view(&self) -> ViewId {
+        self.membership.record().map_or(ViewId::default(), |record| record.view.id)
+    }
+
+    fn holds_copy(&self) -> bool {
+        match &self.role {
+            Role::Idle(copy) => copy.is_some(),
+            Role::Joining(joining) => joining.following().is_some(),
+            Role::Backup(_) | Role::Primary(_) => true,
+        }
+    }
+
+    fn begin_turn(&mut self, now: Timestamp) {
+        if now.since(self.last_event) > self.membership.timing().pause_gap()
+            && let Role::Primary(primary) = &mut self.role
+        {
+            primary.forgive(now);
+        }
+        self.last_event = now;
+    }
+
+    /// The primary and what it needs to know, if this server is in that role.
+    fn primary(&mut self, now: Timestamp) -> Option<(&mut Primary, Scope<'_>)> {
+        let Role::Primary(primary) = &mut self.role else { return None };
+        let record = self.membership.record()?;
+        let scope = Scope {
+            now,
+            me: self.config.incarnation,
+            limits: &self.config.limits,
+            timing: self.membership.timing(),
+            record,
+        };
+        Some((primary, scope))
+    }
+
+    /// Adopts a record that membership has accepted: the one way in and out of a role.
+    fn adopt(&mut self, now: Timestamp, record: Record, outbox: &mut Out) {
+        let former = std::mem::replace(&mut self.role, Role::Idle(None));
+        let was = role_name(self.config.incarnation, &former, self.membership.record());
+        self.membership.adopt(record.clone());
+        self.role = self.role_in(now, former, &record);
+        if let Some((primary, scope)) = self.primary(now) {
+            primary.enter_view(&scope, outbox);
+        }
+        let is = role_name(self.config.incarnation, &self.role, Some(&record));
+        info!(view = %record.view.id, phase = ?record.phase, "{was} -> {is}");
+    }
+
+    fn role_in(&self, now: Timestamp, former: Role, record: &Record) -> Role {
+        let me = |member: &Member| member.incarnation == self.config.incarnation;
+        let view = &record.view;
+        let is_active = record.phase == Phase::Active;
+        if me(&view.primary) {
+            if is_active && view.genesis {
+                // The one place where a primary wipes: an empty history begins.
+                return Role::Primary(Box::new(Primary::activate(Replica::default())));
+            }
+            if !is_active && !record.keeps_primary() {
+                return Role::Idle(into_copy(former));
+            }
+            if let Role::Primary(primary) = former {
+                return Role::Primary(primary);
+            }
+            return match into_copy(former) {
+                Some(copy) => Role::Primary(Box::new(Primary::activate(copy.replica))),
+                None => {
+                    error!(view = %view.id, "named primary without a copy; this is a bug");
+                    Role::Idle(None)
+                }
+            };
+        }
+        if view.backup.as_ref().is_some_and(me) {
+            return self.backup_in(former, record);
+        }
+        if view.joining.as_ref().is_some_and(me) {
+            return match former {
+                Role::Joining(joining) if joining.since() == view.since => Role::Joining(joining),
+                former
+                @ (Role::Idle(_) | Role::Joining(_) | Role::Backup(_) | Role::Primary(_)) => {
+                    let copy = into_copy(former);
+                    Role::Joining(Joining::new(now, view.since, copy.map(|copy| copy.replica)))
+                }
+            };
+        }
+        Role::Idle(into_copy(former))
+    }
+
+    /// A backup's copy must have grown in this view's lineage. One that was deaf while it was left
+    /// out and joined again has a log of its own, into which the next operation may fit by
+    /// accident (D46): such a copy does not follow; the primary sees no progress and replaces it.
+    fn backup_in(&self, former: Role, record: &Record) -> Role {
+        let since = record.view.since;
+        match former {
+            Role::Backup(mut backup) if backup.since() == since => {
+                backup.enter_view();
+                Role::Backup(backup)
+            }
+            former @ (Role::Idle(_) | Role::Joining(_) | Role::Backup(_) | Role::Primary(_)) => {
+                match into_copy(former) {
+                    Some(Copy { replica, since: Some(copied) }) if copied == since => {
+                        Role::Backup(Backup::new(replica, since))
+                    }
+                    other => Role::Idle(other),
+                }
+            }
+        }
+    }
+
+    fn on_ping(&mut self, now: Timestamp, from: SocketAddr, ping: &Ping, outbox: &mut Out) {
+        if ping.to != Some(self.config.incarnation) {
+            // Meant for a former process at this address, or for whoever is here.
+            let announce = self.membership.announce_early(now, &self.config);
+            outbox_send_all(outbox, self.config.view_server, announce);
+            return;
+        }
+        let pinged = self.membership.on_ping(now, ping, self.holds_copy());
+        if let Some(record) = pinged.adopt {
+            self.adopt(now, record, outbox);
+        }
+        let view = self.view();
+        let promised = self.membership.promised();
+        if let Some(until) = pinged.lease
+            && ping.record.as_ref().is_some_and(|record| record.view.id == view)
+            && promised == view.epoch
+            && let Role::Primary(primary) = &mut self.role
+        {
+            primary.grant_lease(until);
+        }
+        let reports = self.reports(now);
+        let holds_copy = self.holds_copy();
+        let pong = self.membership.pong(now, &self.config, ping, holds_copy, reports);
+        outbox.send(from, pong);
+    }
+
+    fn reports(&mut self, now: Timestamp) -> Vec<Report> {
+        if let Some((primary, scope)) = self.primary(now) {
+            return primary.reports(&scope);
+        }
+        // Synced is known to the backup as well, and the primary may not live to say it.
+        let about = self.config.incarnation;
+        let report = Report { view: self.view(), about, kind: ReportKind::Synced };
+        match &self.role {
+            Role::Backup(backup) if backup.is_synced() => vec![report],
+            Role::Backup(_) | Role::Idle(_) | Role::Joining(_) | Role::Primary(_) => Vec::new(),
+        }
+    }
+
+    /// Whether a message from a server belongs to what this server is in now. A sender that is
+    /// behind is told so.
+    fn check_link(&self, from: SocketAddr, link: &Link, outbox: &mut Out) -> bool {
+        let Some(record) = self.membership.record() else { return false };
+        if link.to != self.config.incarnation || link.history != record.history {
+            return false;
+        }
+        if link.view < record.view.id {
+            let newer = NewerView { to: link.from, record: record.clone() };
+            outbox.send(from, Message::NewerView(newer));
+            return false;
+        }
+        link.view == record.view.id && link.since == record.view.since
+    }
+
+    /// Whether a message comes from the primary of the adopted view.
+    fn is_from_primary(&self, link: &Link) -> bool {
+        self.membership.record().is_some_and(|record| record.view.primary.incarnation == link.from)
+    }
+
+    fn on_replicate(&mut self, from: SocketAddr, replicate: Replicate, outbox: &mut Out) {
+        if !self.check_link(from, &replicate.link, outbox) || !self.is_from_primary(&replicate.link)
+        {
+            return;
+        }
+        let backup = match &mut self.role {
+            Role::Backup(backup) => Some(backup),
+            Role::Joining(joining) => joining.following_mut(),
+            Role::Idle(_) | Role::Primary(_) => None,
+        };
+        if let Some(backup) = backup.filter(|backup| backup.since() == replicate.link.since) {
+            backup.on_replicate(replicate, &self.config.limits);
+        }
+    }
+
+    fn on_newer_view(&mut self, now: Timestamp, newer: NewerView, outbox: &mut Out) {
+        let holds_copy = self.holds_copy();
+        let same_history = |record: &Record| record.history == newer.record.history;
+        if newer.to == self.config.incarnation
+            && self.membership.record().is_some_and(same_history)
+            && self.membership.accepts(&newer.record, holds_copy)
+        {
+            self.adopt(now, newer.record, outbox);
+        }
+    }
+
+    fn on_client_request(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        request: ClientRequest,
+        outbox: &mut Out,
+    ) {
+        let view = self.view();
+        let request = match plain_request(from, request, &self.config.limits) {
+            Ok(request) => request,
+            Err((reason, detail)) => {
+                outbox.send(from, plain_failure(reason, view, Some(detail)));
+                return;
+            }
+        };
+        match self.primary(now) {
+            Some((primary, scope)) => primary.on_plain(&scope, request, outbox),
+            None => {
+                let (PlainRequest::Write(_, asker) | PlainRequest::Get(_, asker)) = request;
+                let (to, message) = asker.answer(view, Outcome::NotPrimary(self.shown()));
+                outbox.send(to, message);
+            }
+        }
+    }
+
+    /// What this server knows of the view; only the view server knows who is alive.
+    fn shown(&self) -> Shown {
+        let Some(record) = self.membership.record() else { return Shown::default() };
+        let serves = record.phase == Phase::Active || record.keeps_primary();
+        let backup = record.view.backup.clone().filter(|_| record.phase == Phase::Active);
+        Shown {
+            view: record.view.id,
+            primary: serves.then(|| record.view.primary.clone()),
+            backup,
+            waiting: None,
+        }
+    }
+
+    fn status(&mut self, now: Timestamp) -> Status {
+        let record = self.membership.record();
+        let me = self.config.incarnation;
+        let role = role_name(me, &self.role, record).to_owned();
+        let view = self.view().number;
+        let peer = match &self.role {
+            Role::Primary(primary) => primary.peer().map(|peer| peer.id.clone()),
+            Role::Backup(_) | Role::Joining(_) => {
+                record.map(|record| record.view.primary.id.clone())
+            }
+            Role::Idle(_) => None,
+        };
+        let eligible = record.is_some_and(|record| record.is_eligible(me));
+        let (keys, operations, synced) = match &self.role {
+            Role::Idle(None) => (0, OperationNumber(0), false),
+            Role::Idle(Some(copy)) => {
+                (copy.replica.store().len(), copy.replica.applied(), eligible)
+            }
+            Role::Joining(joining) => {
+                let applied = joining.following().map(|backup| backup.replica().applied());
+                (joining.keys(), applied.unwrap_or_default(), false)
+            }
+            Role::Backup(backup) => {
+                (backup.replica().store().len(), backup.replica().applied(), eligible)
+            }
+            Role::Primary(primary) => {
+                let replica = primary.replica();
+                (replica.store().len(), replica.applied(), eligible && primary.is_synced())
+            }
+        };
+        let _ = now;
+        let id = self.config.id.clone();
+        Status { id, incarnation: me, role, view, peer, synced, keys, operations }
+    }
+
+    fn entries(&self, position: &Position) -> Answer {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        let mut index = position.index;
+        let Some(replica) = self.inspect().replica else {
+            return Answer::Entries { entries, next: None };
+        };
+        let mut found = replica.store().first_from(position.key.as_ref());
+        if found.is_some_and(|(key, _)| Some(key) != position.key.as_ref()) {
+            index = 0;
+        }
+        while let Some((key, list)) = found {
+            if bytes >= self.config.limits.page_bytes {
+                let next = Position { key: Some(key.clone()), index };
+                return Answer::Entries { entries, next: Some(next) };
+            }
+            let mut values = Vec::new();
+            for value in list.values().iter().skip(index) {
+                if bytes >= self.config.limits.page_bytes && !values.is_empty() {
+                    break;
+                }
+                bytes += 16 + value.0.len();
+                values.push(value.clone());
+            }
+            bytes += key.0.len();
+            let end = index + values.len();
+            let is_whole = end >= list.values().len();
+            entries.push((key.clone(), index, values, is_whole));
+            if is_whole {
+                index = 0;
+                found = replica.store().first_after(Some(key));
+            } else {
+                index = end;
+            }
+        }
+        Answer::Entries { entries, next: None }
+    }
+
+    fn flush_to_primary(&mut self, now: Timestamp, outbox: &mut Out) {
+        let Some(record) = self.membership.record() else { return };
+        let primary = &record.view.primary;
+        let link = Link {
+            from: self.config.incarnation,
+            to: primary.incarnation,
+            history: record.history,
+            view: record.view.id,
+            since: record.view.since,
+        };
+        let messages = match &mut self.role {
+            Role::Backup(backup) => backup.take_ack(link).map(Message::Ack).into_iter().collect(),
+            Role::Joining(joining) => joining.flush(now, link),
+            Role::Idle(_) | Role::Primary(_) => Vec::new(),
+        };
+        outbox_send_all(outbox, primary.address, messages);
+    }
+}
+
+fn outbox_send_all(outbox: &mut Out, to: SocketAddr, messages: impl IntoIterator<Item = Message>) {
+    for message in messages {
+        outbox.send(to, message);
+    }
+}
+
+/// The complete copy that a role leaves behind.
+fn into_copy(role: Role) -> Option<Copy> {
+    match role {
+        Role::Idle(copy) => copy,
+        Role::Joining(joining) => {
+            joining.into_copy().map(|(replica, since)| Copy { replica, since })
+        }
+        Role::Backup(backup) => {
+            let since = Some(backup.since());
+            Some(Copy { replica: backup.into_replica(), since })
+        }
+        Role::Primary(primary) => Some(Copy { replica: primary.into_replica(), since: None }),
+    }
+}
+
+fn role_name(me: Incarnation, role: &Role, record: Option<&Record>) -> &'static str {
+    match role {
+        Role::Idle(_) if record.is_some_and(|record| record.view.primary.incarnation == me) => {
+            "proposed primary"
+        }
+        Role::Idle(_) => "spare",
+        Role::Joining(_) => "joining",
+        Role::Backup(_) => "backup",
+        Role::Primary(_) => "primary",
+    }
+}
+
+/// Understands a request in the plain form.
+fn plain_request(
+    from: SocketAddr,
+    request: ClientRequest,
+    limits: &Limits,
+) -> Result<PlainRequest, (FailReason, String)> {
+    let invalid = |detail: &str| (FailReason::Invalid, detail.to_owned());
+    let ClientRequest { command, key, value } = request;
+    let key = key.ok_or_else(|| invalid("the field `key` is missing"))?;
+    if key.0.len() > limits.key_bytes {
+        let detail = format!("the key has {} bytes; at most {}", key.0.len(), limits.key_bytes);
+        return Err((FailReason::TooLarge, detail));
+    }
+    let asker = Asker::Plain { to: from, command: command.clone(), key: key.clone() };
+    let value = |name: &str| match value {
+        Some(value) if value.0.len() > limits.value_bytes => {
+            let (size, limit) = (value.0.len(), limits.value_bytes);
+            Err((FailReason::TooLarge, format!("the value has {size} bytes; at most {limit}")))
+        }
+        Some(value) => Ok(value),
+        None => Err(invalid(&format!("the field `value` is missing; {name} needs one"))),
+    };
+    Ok(match command.as_str() {
+        "put" => PlainRequest::Write(command::Command::Put { key, value: value("put")? }, asker),
+        "append" => {
+            PlainRequest::Write(command::Command::Append { key, value: value("append")? }, asker)
+        }
+        "remove" => PlainRequest::Write(command::Command::Remove { key }, asker),
+        "get" => PlainRequest::Get(key, asker),
+        _ => return Err(invalid("unknown command; there are put, append, get and remove")),
+    })
 }
 
 impl Process for Server {
     type Command = Command;
     type Answer = Answer;
-    fn handle_message(&mut self, _: Timestamp, _: SocketAddr, _: Message, _: &mut Outbox<Answer>) {}
-    fn handle_command(&mut self, _: Timestamp, _: CallId, _: Command, _: &mut Outbox<Answer>) {}
-    fn handle_timeout(&mut self, _: Timestamp, _: &mut Outbox<Answer>) {}
+
+    fn handle_message(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        message: Message,
+        outbox: &mut Out,
+    ) {
+        self.begin_turn(now);
+        match message {
+            Message::Ping(ping) => self.on_ping(now, from, &ping, outbox),
+            Message::Replicate(replicate) => self.on_replicate(from, replicate, outbox),
+            Message::Ack(ack) => {
+                if self.check_link(from, &ack.link, outbox)
+                    && let Some((primary, scope)) = self.primary(now)
+                {
+                    primary.on_ack(&scope, &ack, outbox);
+                }
+            }
+            Message::Request(request) => match self.primary(now) {
+                Some((primary, scope)) => primary.on_request(&scope, from, request, outbox),
+                None => {
+                    let asker = Asker::Client { to: from, client: request.client, id: request.id };
+                    let outcome = Outcome::NotPrimary(self.shown());
+                    let (to, reply) = asker.answer(self.view(), outcome);
+                    outbox.send(to, reply);
+                }
+            },
+            Message::ClientRequest(request) => self.on_client_request(now, from, request, outbox),
+            Message::Transfer(transfer) => {
+                if self.check_link(from, &transfer.link, outbox)
+                    && self.is_from_primary(&transfer.link)
+                    && let Role::Joining(joining) = &mut self.role
+                {
+                    joining.on_transfer(transfer.sequence, transfer.items, &self.config.limits);
+                }
+            }
+            Message::TransferAck(ack) => {
+                if self.check_link(from, &ack.link, outbox)
+                    && let Some((primary, scope)) = self.primary(now)
+                {
+                    primary.on_transfer_ack(&scope, &ack, outbox);
+                }
+            }
+            Message::Offer(offer) => {
+                if self.check_link(from, &offer.link, outbox)
+                    && let Some((primary, scope)) = self.primary(now)
+                {
+                    primary.on_offer(&scope, &offer, outbox);
+                }
+            }
+            Message::Verdict(verdict) => {
+                if self.check_link(from, &verdict.link, outbox)
+                    && self.is_from_primary(&verdict.link)
+                    && let Role::Joining(joining) = &mut self.role
+                {
+                    joining.on_verdict(verdict.keep);
+                }
+            }
+            Message::NewerView(newer) => self.on_newer_view(now, newer, outbox),
+            Message::Refused(refused) => {
+                if refused.to == self.config.incarnation {
+                    let (id, holder) = (&self.config.id, refused.holder);
+                    outbox.push(Effect::Stop(format!(
+                        "id in use: another process at {holder} is {id} and answers; stop it, or \
+                         choose another id"
+                    )));
+                }
+            }
+            Message::GetView(_) => {
+                outbox.send(from, Message::ViewAnswer((&self.shown()).into()));
+            }
+            Message::ViewRequest(request) => {
+                let members = self.membership.record().map(Record::members).unwrap_or_default();
+                outbox.send(
+                    from,
+                    Message::ViewReply(ViewReply {
+                        client: request.client,
+                        id: request.id,
+                        shown: self.shown(),
+                        servers: members.into_iter().map(|member| member.address).collect(),
+                    }),
+                );
+            }
+            Message::Probe(_) => {
+                let me = self.config.incarnation;
+                let answer = ProbeAnswer {
+                    server_id: self.config.id.clone(),
+                    incarnation: me.to_string(),
+                    role: role_name(me, &self.role, self.membership.record()).to_owned(),
+                    number: self.view().number,
+                };
+                outbox.send(from, Message::ProbeAnswer(answer));
+            }
+            Message::ViewAnswer(_)
+            | Message::Success(_)
+            | Message::Fail(_)
+            | Message::ProbeAnswer(_)
+            | Message::Announce(_)
+            | Message::Pong(_)
+            | Message::ViewReply(_)
+            | Message::Reply(_) => {}
+        }
+    }
+
+    fn handle_command(&mut self, now: Timestamp, call: CallId, command: Command, outbox: &mut Out) {
+        self.begin_turn(now);
+        let answer = match command {
+            Command::Status => Answer::Status(self.status(now)),
+            Command::Entries(position) => self.entries(&position),
+        };
+        outbox.push(Effect::Answer(call, answer));
+    }
+
+    fn handle_timeout(&mut self, now: Timestamp, outbox: &mut Out) {
+        self.begin_turn(now);
+        let announce = self.membership.take_announce(now, &self.config);
+        outbox_send_all(outbox, self.config.view_server, announce);
+        if let Some((primary, scope)) = self.primary(now) {
+            primary.on_timeout(&scope, outbox);
+        }
+        self.flush_to_primary(now, outbox);
+    }
+
     fn poll_timeout(&self) -> Option<Timestamp> {
-        None
+        // Something happens at least once an interval, so that a pause is noticed as one.
+        let heartbeat = self.last_event + self.membership.timing().ping_interval();
+        let at_once = Some(self.last_event);
+        let role = match &self.role {
+            Role::Idle(_) => None,
+            Role::Joining(joining) if joining.is_ack_due() => at_once,
+            Role::Joining(joining) => joining.poll_timeout(),
+            Role::Backup(backup) if backup.is_ack_due() => at_once,
+            Role::Backup(_) => None,
+            Role::Primary(primary) if primary.is_flush_due() => at_once,
+            Role::Primary(primary) => primary.poll_timeout(),
+        };
+        [Some(heartbeat), Some(self.membership.poll_timeout()), role].into_iter().flatten().min()
+    }
+}
+
+/// The place in the order and the history, for tests that compare servers.
+impl Server {
+    /// The newest record's place in the order.
+    #[must_use]
+    pub fn adopted(&self) -> Option<Stamp> {
+        self.membership.stamp()
+    }
+
+    /// The history this server follows.
+    #[must_use]
+    pub fn history(&self) -> Option<HistoryId> {
+        self.membership.record().map(|record| record.history)
     }
 }

@@ -1,17 +1,37 @@
-//! stub: the real one is being written; this is its interface.
+//! The view server: decides who is primary, who is backup and who joins.
+//!
+//! Kept here: what is not durable is never visible (I13: every message that shows a record follows
+//! its [`Effect::Persist`]); view ids only rise (I5); a primary comes from the eligible set of the
+//! view before (I6); a backup is removed durably before the primary may acknowledge without it
+//! (I4). It decides nothing while it listens after a start, and after a pause of its own it hears
+//! everybody again before it judges anyone.
+//!
+//! Reading order: [`roster`] (who is alive), [`judge`] (what to do next), [`recovery`] (without a
+//! record), then this file, which carries it out. The counterpart of its pings is
+//! `protocol::server::membership`.
+
+mod judge;
+mod recovery;
+mod roster;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tracing::{error, info, warn};
 
-use crate::config::Timing;
-use crate::protocol::message::Message;
-use crate::protocol::view::{Record, Shown};
-use crate::protocol::{Outbox, Process};
+use crate::config::{Timing, lease_wait};
+use crate::protocol::message::{Message, Ping, Pong, Refused, ReportKind, ViewReply, ViewRequest};
+use crate::protocol::view::{Member, Micros, Phase, Record, Shown, View};
+use crate::protocol::view_server::judge::Step;
+use crate::protocol::view_server::recovery::Recovery;
+use crate::protocol::view_server::roster::{Heard, Nonce, Roster};
+use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
-use crate::types::{CallId, Incarnation, ServerId};
+use crate::types::{CallId, Epoch, HistoryId, Incarnation, ServerId, ViewId};
 
 /// What stands in the view server's state file.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -55,7 +75,7 @@ pub enum Answer {
     Status(Status),
     /// To `PrepareReset`: what would be lost and who may still hold it; ask for confirmation.
     ResetPrepared(String),
-    /// To `PrepareReset` and `Reset`: not allowed, because (an eligible server answers, ...).
+    /// To `PrepareReset` and `Reset`: not allowed, and why.
     ResetRefused(String),
     /// To `Reset`: a new epoch has begun.
     ResetDone(String),
@@ -89,25 +109,667 @@ pub struct ServerStatus {
     pub synced: bool,
 }
 
-/// Decides views.
-pub struct ViewServer {}
+/// Who asked for a fresh view, and what it takes to answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Query {
+    asker: Asker,
+    /// The newest ping when it was asked: an answer to a later one is fresh.
+    after: Nonce,
+    /// Answered then at the latest.
+    until: Timestamp,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Asker {
+    Local(CallId),
+    Remote(SocketAddr, ViewRequest),
+}
+
+/// Open queries that are kept; a client asks again anyway.
+const QUERIES: usize = 1024;
+
+/// A member that may have to be left out, once the primary has shown that it is alive itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Suspicion {
+    of: Incarnation,
+    /// Only an answer to a ping sent after this one counts.
+    after: Nonce,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Mode {
+    /// Entered at a start without a record, and when a server knows a newer one; left when the
+    /// state is known for certain, or certain to be empty.
+    Recovering(Recovery),
+    /// The record says everything.
+    Running(Record),
+}
+
+/// The process.
+#[derive(Clone, Debug)]
+pub struct ViewServer {
+    config: ViewServerConfig,
+    mode: Mode,
+    roster: Roster,
+    /// Nobody is judged before this.
+    listens_until: Timestamp,
+    /// When anything happened last: a gap shows that this process was stopped.
+    last_event: Timestamp,
+    suspicion: Option<Suspicion>,
+    /// Arrival of the newest pong that was echoed to the primary as a lease, or the start: leases
+    /// granted before are over `lease_wait` after this.
+    leased: Timestamp,
+    /// The lease that stood in the record at the start, which may be longer than ours.
+    former_lease: Duration,
+    started: Timestamp,
+    /// Whether this process has recorded anything: from then on a newer record elsewhere means
+    /// that another view server has taken over.
+    has_decided: bool,
+    queries: Vec<Query>,
+}
 
 impl ViewServer {
     /// A view server that starts at `now`, with its durable record if it has one.
     #[must_use]
     pub fn new(now: Timestamp, config: ViewServerConfig, durable: Option<DurableRecord>) -> Self {
-        let _ = (now, config, durable);
-        ViewServer {}
+        let timing = config.timing;
+        let mut roster = Roster::default();
+        for (id, address) in &config.hosts {
+            roster.expect(now, id.clone(), *address);
+        }
+        let (mode, listens_until, former_lease) = match durable {
+            Some(DurableRecord { record, addresses }) => {
+                for (id, address) in addresses {
+                    roster.expect(now, id, address);
+                }
+                for member in record.members() {
+                    roster.recall(now, member);
+                }
+                let lease = Duration::from(record.lease);
+                (Mode::Running(record), now + timing.dead_after(), lease)
+            }
+            None => {
+                // Servers announce themselves at least twice in dead-after when they hear nothing.
+                // Listening for two such periods, even one of them that was just about to notice
+                // the silence of a former view server is heard before a history begins anew.
+                let recovery = Recovery::new(Epoch(1, config.incarnation.0), None);
+                (Mode::Recovering(recovery), now + timing.dead_after() * 2, timing.lease())
+            }
+        };
+        ViewServer {
+            config,
+            mode,
+            roster,
+            listens_until,
+            last_event: now,
+            suspicion: None,
+            leased: now,
+            former_lease,
+            started: now,
+            has_decided: false,
+            queries: Vec::new(),
+        }
+    }
+
+    /// The newest record; none before the first one is known.
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        match &self.mode {
+            Mode::Recovering(_) => None,
+            Mode::Running(record) => Some(record),
+        }
+    }
+
+    fn timing(&self) -> &Timing {
+        &self.config.timing
+    }
+
+    /// Called first by every handler.
+    fn begin_turn(&mut self, now: Timestamp) {
+        if now.since(self.last_event) > self.timing().pause_gap() {
+            // 1. this process is stopped .. 2. it goes on, and every timer is due before a single
+            // pong has been read from the socket .. 3. everybody alive would be judged dead (D33).
+            self.roster.forgive(self.last_event, now, &self.config.timing);
+            self.listens_until = self.listens_until.max(now + self.timing().pause_gap());
+        }
+        self.last_event = now;
+    }
+
+    /// Called last by every handler.
+    fn end_turn(&mut self, now: Timestamp, outbox: &mut Outbox<Answer>) {
+        self.roster.settle(now, &self.config.timing);
+        for (to, address, holder) in self.roster.take_refused() {
+            warn!(%address, %holder, "refused a second process with an id that is in use");
+            outbox.send(address, Message::Refused(Refused { to, holder }));
+        }
+        // A step may make the next one possible; a view needs no more than a few.
+        for _ in 0..8 {
+            if now < self.listens_until {
+                break;
+            }
+            let Some(step) = self.next_step(now) else { break };
+            self.take(now, step, outbox);
+        }
+        for (address, to, nonce) in self.roster.due_pings(now, &self.config.timing) {
+            let ping = self.ping(to, nonce);
+            outbox.send(address, Message::Ping(Box::new(ping)));
+        }
+        self.answer_queries(now, outbox);
+    }
+
+    fn ping(&mut self, to: Option<Incarnation>, nonce: Nonce) -> Ping {
+        let echo = self.echo(to);
+        let (record, promise) = match &self.mode {
+            Mode::Running(record) => (Some(record.clone()), None),
+            Mode::Recovering(recovery) => (None, Some(recovery.epoch())),
+        };
+        let timing = self.config.timing;
+        Ping { from: self.config.incarnation, to, nonce, timing, record, promise, echo }
+    }
+
+    /// Grants the primary a lease from when it sent its newest pong. Never once a change of primary
+    /// is decided: else one that came back would hold up the change for ever (D57).
+    fn echo(&mut self, to: Option<Incarnation>) -> Option<Nonce> {
+        let Mode::Running(record) = &self.mode else { return None };
+        let serves = record.phase == Phase::Active || record.keeps_primary();
+        let lease = self.config.timing.lease();
+        if lease.is_zero()
+            || Duration::from(record.lease) < lease
+            || !serves
+            || to != Some(record.view.primary.incarnation)
+        {
+            return None;
+        }
+        let known = self.roster.known(&record.view.primary)?;
+        if known.answered == 0 {
+            return None;
+        }
+        self.leased = self.leased.max(known.heard);
+        Some(known.answered)
+    }
+
+    /// The longest lease that may be in force after a record written now.
+    fn lease_to_record(&self, now: Timestamp) -> Micros {
+        let ours = self.timing().lease();
+        let former_is_over = now >= self.started + lease_wait(self.former_lease);
+        Micros::from(if former_is_over { ours } else { ours.max(self.former_lease) })
+    }
+
+    /// Whether no primary but the one now named can hold a lease.
+    fn lease_is_over(&self, now: Timestamp, record: &Record) -> bool {
+        let Some(last) = &record.last_primary else { return true };
+        let lease = Duration::from(record.lease);
+        let stepped_down = || {
+            let adopted = self.roster.known(last).and_then(|known| known.adopted);
+            adopted.is_some_and(|adopted| adopted >= record.stamp())
+        };
+        lease.is_zero() || now >= self.lease_end(record) || stepped_down()
+    }
+
+    fn lease_end(&self, record: &Record) -> Timestamp {
+        self.leased + lease_wait(Duration::from(record.lease))
+    }
+
+    /// Makes a record the newest one: durable first, then visible.
+    fn enact(&mut self, record: Record, reason: &str, now: Timestamp, outbox: &mut Outbox<Answer>) {
+        if let Some(former) = self.record() {
+            assert!(former.stamp() < record.stamp(), "records only rise");
+        }
+        let name = |member: &Option<Member>| {
+            member.as_ref().map_or_else(|| "none".to_owned(), |member| member.id.to_string())
+        };
+        info!(
+            view = %record.view.id,
+            phase = ?record.phase,
+            primary = %record.view.primary,
+            backup = name(&record.view.backup),
+            joining = name(&record.view.joining),
+            "view change: {reason}"
+        );
+        self.roster.ping_soon(now, Some(&record));
+        self.mode = Mode::Running(record);
+        self.suspicion = None;
+        self.has_decided = true;
+        self.persist(outbox);
+    }
+
+    fn persist(&self, outbox: &mut Outbox<Answer>) {
+        if let Mode::Running(record) = &self.mode {
+            let addresses = self.roster.addresses();
+            let durable = DurableRecord { record: record.clone(), addresses };
+            outbox.push(Effect::Persist(Box::new(durable)));
+        }
+    }
+
+    /// Carries out a step.
+    fn take(&mut self, now: Timestamp, step: Step, outbox: &mut Outbox<Answer>) {
+        let (mut next, reason) = match (step, &self.mode) {
+            (Step::Recover(record, reason), Mode::Recovering(_)) => {
+                self.former_lease = self.former_lease.max(record.lease.into());
+                (record, reason)
+            }
+            (Step::Suspect(of), Mode::Running(record)) => {
+                self.suspicion = Some(Suspicion { of, after: self.roster.last_nonce() });
+                self.roster.ping_soon(now, Some(record));
+                return;
+            }
+            (Step::Absolve, _) => {
+                self.suspicion = None;
+                return;
+            }
+            (Step::Change(change), Mode::Running(record)) => {
+                if let Some(failed) = &change.failed_join {
+                    self.roster.damp(now, failed, &self.config.timing);
+                }
+                (change.apply(record), change.reason)
+            }
+            (Step::RecordLease, Mode::Running(_)) => {
+                let lease = self.lease_to_record(now);
+                if let Mode::Running(record) = &mut self.mode {
+                    record.lease = lease;
+                }
+                self.persist(outbox);
+                return;
+            }
+            (
+                Step::Recover(..) | Step::Suspect(_) | Step::Change(_) | Step::RecordLease,
+                Mode::Running(_) | Mode::Recovering(_),
+            ) => {
+                unreachable!("a step belongs to the mode that it was found in")
+            }
+        };
+        next.lease = next.lease.max(self.lease_to_record(now));
+        if now >= self.started + lease_wait(self.former_lease) {
+            next.lease = self.lease_to_record(now);
+        }
+        self.enact(next, &reason, now, outbox);
+    }
+
+    fn on_pong(&mut self, now: Timestamp, mut pong: Pong, outbox: &mut Outbox<Answer>) {
+        if pong.to != self.config.incarnation {
+            return;
+        }
+        let (from, promised, adopted) = (pong.from, pong.promised, pong.adopted);
+        let history = pong.history;
+        let id = pong.id.clone();
+        let record = pong.record.take();
+        match self.roster.on_pong(now, &self.config.timing, pong) {
+            Heard::Nothing => return,
+            Heard::Known | Heard::Challenger => {}
+        }
+        match &mut self.mode {
+            Mode::Recovering(recovery) => {
+                if recovery.on_report(from, id, promised, record) {
+                    self.roster.ping_soon(now, None);
+                }
+            }
+            Mode::Running(own) => {
+                let newer = adopted.is_some_and(|adopted| adopted > own.stamp());
+                if history == Some(own.history) && (newer || promised > own.view.id.epoch) {
+                    self.overtaken(now, promised, newer, outbox);
+                }
+            }
+        }
+    }
+
+    /// A server knows more than the record says, or has promised not to follow it (maybe to a view
+    /// server that is gone): the record counts as lost, unless another view server decides now.
+    fn overtaken(
+        &mut self,
+        now: Timestamp,
+        promised: Epoch,
+        newer: bool,
+        outbox: &mut Outbox<Answer>,
+    ) {
+        let Mode::Running(record) = &self.mode else { return };
+        if self.has_decided && newer {
+            let text = "another view server has taken over this cluster (a server follows a \
+                        newer record than ours); stop one of the two";
+            error!("{text}");
+            outbox.push(Effect::Stop(text.to_owned()));
+            return;
+        }
+        warn!(view = %record.view.id, "the record is older than what a server knows: recovering");
+        let counter = promised.0.max(record.view.id.epoch.0) + 1;
+        let epoch = Epoch(counter, self.config.incarnation.0);
+        self.mode = Mode::Recovering(Recovery::new(epoch, Some(record.history)));
+        self.suspicion = None;
+        self.listens_until = now + self.timing().dead_after() * 2;
+        self.roster.ping_soon(now, None);
+    }
+
+    fn on_view_request(&mut self, now: Timestamp, from: SocketAddr, request: ViewRequest) {
+        let asker = Asker::Remote(from, request);
+        // A repetition replaces nothing: the earlier question is closer to its answer.
+        if self.queries.len() < QUERIES && !self.queries.iter().any(|query| query.asker == asker) {
+            self.open_query(now, asker);
+        }
+    }
+
+    fn open_query(&mut self, now: Timestamp, asker: Asker) {
+        let until = now + self.timing().dead_after() + self.timing().ping_interval();
+        self.queries.push(Query { asker, after: self.roster.last_nonce(), until });
+        self.roster.ping_soon(now, self.record().cloned().as_ref());
+    }
+
+    fn answer_queries(&mut self, now: Timestamp, outbox: &mut Outbox<Answer>) {
+        if self.queries.is_empty() {
+            return;
+        }
+        let shown = self.shown(now);
+        let queries = std::mem::take(&mut self.queries);
+        for query in queries {
+            if now < query.until && !self.is_settled(now, query.after) {
+                self.queries.push(query);
+                continue;
+            }
+            match query.asker {
+                Asker::Local(call) => {
+                    outbox.push(Effect::Answer(call, Answer::View(shown.clone())));
+                }
+                Asker::Remote(from, request) => {
+                    outbox.send(from, self.view_reply(&request, shown.clone()));
+                }
+            }
+        }
+    }
+
+    /// Whether every member that would be shown was heard from after this ping, or is given up, and
+    /// nobody is about to take over.
+    fn is_settled(&self, now: Timestamp, after: Nonce) -> bool {
+        let Mode::Running(record) = &self.mode else { return false };
+        if now < self.listens_until {
+            return false;
+        }
+        let serves = record.phase == Phase::Active || record.keeps_primary();
+        let view = &record.view;
+        serves
+            && std::iter::once(&view.primary).chain(&view.backup).all(|member| {
+                self.roster.known(member).is_none_or(|known| known.answered > after)
+                    || !self.roster.is_alive(now, self.timing(), member)
+            })
+    }
+
+    fn view_reply(&self, request: &ViewRequest, shown: Shown) -> Message {
+        let servers = self.roster.iter().map(|(_, tracked)| tracked.address).collect();
+        Message::ViewReply(ViewReply { client: request.client, id: request.id, shown, servers })
+    }
+
+    /// What people and clients are shown: only who is alive and may do its work.
+    fn shown(&self, now: Timestamp) -> Shown {
+        let waiting = self.waiting(now);
+        let Mode::Running(record) = &self.mode else {
+            return Shown { waiting, ..Shown::default() };
+        };
+        let alive = |member: &Member| self.roster.is_alive(now, self.timing(), member);
+        let serves = record.phase == Phase::Active || record.keeps_primary();
+        let active = record.phase == Phase::Active;
+        let view = &record.view;
+        Shown {
+            view: view.id,
+            primary: Some(view.primary.clone()).filter(|primary| serves && alive(primary)),
+            backup: view.backup.clone().filter(|backup| active && alive(backup)),
+            waiting,
+        }
+    }
+
+    /// What the view server waits for when the cluster cannot serve, or has no second copy.
+    fn waiting(&self, now: Timestamp) -> Option<String> {
+        let record = match &self.mode {
+            Mode::Recovering(recovery) => return Some(recovery.waiting()),
+            Mode::Running(record) => record,
+        };
+        let view = &record.view;
+        let alive = |member: &Member| self.roster.is_alive(now, self.timing(), member);
+        let names = |members: &[Member]| {
+            let names: Vec<_> = members
+                .iter()
+                .map(|member| format!("{} (incarnation {})", member.id, member.incarnation))
+                .collect();
+            names.join(" or ")
+        };
+        if !record.eligible.is_empty() && !record.eligible.iter().any(alive) {
+            return Some(format!(
+                "no copy of the data answers: waiting for {}; if it is lost for good, `reset` \
+                 begins an empty history",
+                names(&record.eligible)
+            ));
+        }
+        match record.phase {
+            Phase::Proposed if record.keeps_primary() => {
+                view.backup.as_ref().map(|backup| format!("waiting for {backup} to be synced"))
+            }
+            Phase::Proposed if !alive(&view.primary) => {
+                let waited_for = record.last_primary.as_ref().unwrap_or(&view.primary);
+                Some(format!("waiting for {} or {waited_for} to answer", view.primary))
+            }
+            Phase::Proposed => Some(format!("waiting for {} to take over", view.primary)),
+            Phase::Active if view.backup.is_some() => None,
+            Phase::Active => Some(match &view.joining {
+                Some(joining) => format!("waiting for {joining} to receive the state"),
+                None => "waiting for a spare to become backup".to_owned(),
+            }),
+        }
+    }
+
+    fn status(&self, now: Timestamp) -> Status {
+        let record = self.record();
+        let servers = self.roster.iter().map(|(id, tracked)| {
+            let incarnation = tracked.known.as_ref().map(|known| known.incarnation);
+            let is = |member: &Member| member.id == *id && Some(member.incarnation) == incarnation;
+            let view = record.map(|record| (&record.view, record.phase, record.keeps_primary()));
+            let role = match view {
+                Some((view, Phase::Active, _) | (view, _, true)) if is(&view.primary) => "primary",
+                Some((view, _, _)) if is(&view.primary) => "proposed primary",
+                Some((view, _, _)) if view.backup.as_ref().is_some_and(is) => "backup",
+                Some((view, _, _)) if view.joining.as_ref().is_some_and(is) => "joining",
+                Some(_) | None => "spare",
+            };
+            ServerStatus {
+                id: id.clone(),
+                role: role.to_owned(),
+                alive: tracked.is_alive(now, self.timing()),
+                silent: tracked.known.as_ref().map(|known| now.since(known.heard)),
+                incarnation,
+                address: tracked.address,
+                synced: record.is_some_and(|record| record.eligible.iter().any(is)),
+            }
+        });
+        Status { shown: self.shown(now), servers: servers.collect() }
+    }
+
+    /// Whether all data may be given up, with what would be lost.
+    fn check_reset(&self, now: Timestamp) -> Result<String, String> {
+        if now < self.listens_until {
+            return Err("still listening for servers; try again in a moment".to_owned());
+        }
+        let mut warning = "all data of this cluster is given up".to_owned();
+        let mut held_by = |members: Vec<(String, Option<Duration>)>| {
+            for (name, silent) in members {
+                let since = silent.map_or_else(
+                    || "gone (its id is borne by another process, or was never heard)".to_owned(),
+                    |silent| format!("silent for {:.1}s", silent.as_secs_f64()),
+                );
+                warning +=
+                    &format!("; {name} is {since}: it may hold the data, and may still be serving");
+            }
+        };
+        match &self.mode {
+            Mode::Recovering(recovery) => {
+                held_by(recovery.missing().into_iter().map(|name| (name, None)).collect());
+            }
+            Mode::Running(record) => {
+                let alive = |member: &&Member| self.roster.is_alive(now, self.timing(), member);
+                if let Some(holder) = record.eligible.iter().find(alive) {
+                    return Err(format!("{holder} holds all data and answers"));
+                }
+                let silence =
+                    |member: &Member| self.roster.known(member).map(|known| now.since(known.heard));
+                held_by(
+                    record.eligible.iter().map(|held| (held.to_string(), silence(held))).collect(),
+                );
+            }
+        }
+        if self.pick_first(now).is_none() {
+            return Err("no server is there to begin with; start one".to_owned());
+        }
+        Ok(warning)
+    }
+
+    fn reset(&mut self, now: Timestamp, outbox: &mut Outbox<Answer>) -> Answer {
+        // Checked again when it is recorded: a server may have come back since it was prepared.
+        if let Err(refusal) = self.check_reset(now) {
+            return Answer::ResetRefused(refusal);
+        }
+        let promised = self
+            .roster
+            .iter()
+            .filter_map(|(_, tracked)| tracked.known.as_ref())
+            .map(|known| known.promised.0)
+            .max()
+            .unwrap_or(0);
+        let (history, number, counter) = match &self.mode {
+            Mode::Recovering(recovery) => (
+                recovery.history().unwrap_or(HistoryId(self.config.incarnation.0)),
+                recovery.highest_number(),
+                recovery.epoch().0,
+            ),
+            Mode::Running(record) => {
+                (record.history, record.view.id.number, record.view.id.epoch.0)
+            }
+        };
+        let Some(primary) = self.pick_first(now) else {
+            return Answer::ResetRefused("no server is there to begin with".to_owned());
+        };
+        let epoch = Epoch(counter.max(promised) + 1, self.config.incarnation.0);
+        let id = ViewId { epoch, number: number + 1 };
+        let text = format!("a new, empty history begins with {primary} in view {id}");
+        let mut record = Record::first(history, id, primary);
+        record.lease = self.lease_to_record(now);
+        self.enact(record, "reset by the operator", now, outbox);
+        Answer::ResetDone(text)
+    }
+}
+
+impl Record {
+    /// The first view of an empty history, proposed.
+    pub(super) fn first(history: HistoryId, id: ViewId, primary: Member) -> Record {
+        Record {
+            history,
+            view: View { id, primary, backup: None, joining: None, since: id, genesis: true },
+            phase: Phase::Proposed,
+            eligible: Vec::new(),
+            last_primary: None,
+            lease: Micros::default(),
+        }
     }
 }
 
 impl Process for ViewServer {
     type Command = Command;
     type Answer = Answer;
-    fn handle_message(&mut self, _: Timestamp, _: SocketAddr, _: Message, _: &mut Outbox<Answer>) {}
-    fn handle_command(&mut self, _: Timestamp, _: CallId, _: Command, _: &mut Outbox<Answer>) {}
-    fn handle_timeout(&mut self, _: Timestamp, _: &mut Outbox<Answer>) {}
+
+    fn handle_message(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        message: Message,
+        outbox: &mut Outbox<Answer>,
+    ) {
+        self.begin_turn(now);
+        match message {
+            Message::Announce(announce) => {
+                self.roster.on_announce(now, from, &announce);
+            }
+            Message::Pong(pong) => self.on_pong(now, *pong, outbox),
+            Message::GetView(_) => {
+                outbox.send(from, Message::ViewAnswer((&self.shown(now)).into()));
+            }
+            Message::ViewRequest(request) if request.fresh => {
+                self.on_view_request(now, from, request);
+            }
+            Message::ViewRequest(request) => {
+                outbox.send(from, self.view_reply(&request, self.shown(now)));
+            }
+            Message::ViewAnswer(_)
+            | Message::ClientRequest(_)
+            | Message::Success(_)
+            | Message::Fail(_)
+            | Message::Probe(_)
+            | Message::ProbeAnswer(_)
+            | Message::Refused(_)
+            | Message::Ping(_)
+            | Message::Replicate(_)
+            | Message::Ack(_)
+            | Message::NewerView(_)
+            | Message::Offer(_)
+            | Message::Verdict(_)
+            | Message::Transfer(_)
+            | Message::TransferAck(_)
+            | Message::ViewReply(_)
+            | Message::Request(_)
+            | Message::Reply(_) => {}
+        }
+        self.end_turn(now, outbox);
+    }
+
+    fn handle_command(
+        &mut self,
+        now: Timestamp,
+        call: CallId,
+        command: Command,
+        outbox: &mut Outbox<Answer>,
+    ) {
+        self.begin_turn(now);
+        let answer = match command {
+            Command::View => {
+                self.open_query(now, Asker::Local(call));
+                None
+            }
+            Command::Status => Some(Answer::Status(self.status(now))),
+            Command::PrepareReset => Some(match self.check_reset(now) {
+                Ok(warning) => Answer::ResetPrepared(warning),
+                Err(refusal) => Answer::ResetRefused(refusal),
+            }),
+            Command::Reset => Some(self.reset(now, outbox)),
+        };
+        if let Some(answer) = answer {
+            outbox.push(Effect::Answer(call, answer));
+        }
+        self.end_turn(now, outbox);
+    }
+
+    fn handle_timeout(&mut self, now: Timestamp, outbox: &mut Outbox<Answer>) {
+        self.begin_turn(now);
+        self.end_turn(now, outbox);
+    }
+
     fn poll_timeout(&self) -> Option<Timestamp> {
-        None
+        let now = self.last_event;
+        // Without any server there is nothing to ping, but a pause must still be noticed as one.
+        let heartbeat = now + self.timing().ping_interval();
+        let lease_end = self.record().map(|record| self.lease_end(record));
+        let queries = self.queries.iter().map(|query| query.until).min();
+        [Some(self.listens_until), lease_end, queries]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now)
+            .chain(self.roster.poll_timeout(now, self.timing()))
+            .chain([heartbeat])
+            .min()
+    }
+}
+
+impl ViewServer {
+    /// Whether the newest pong of this member reports this about that one, in the present view.
+    fn reports(&self, member: &Member, about: &Member, kinds: &[ReportKind]) -> bool {
+        let Mode::Running(record) = &self.mode else { return false };
+        self.roster.known(member).is_some_and(|known| {
+            known.reports.iter().any(|report| {
+                report.view == record.view.id
+                    && report.about == about.incarnation
+                    && kinds.contains(&report.kind)
+            })
+        })
     }
 }

@@ -1,0 +1,67 @@
+//! The client: one command, a script on stdin, or a person at a prompt.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use pbkv::cli::client_answer::Form;
+use pbkv::cli::flags::{LogFormat, parse_address, parse_time};
+use pbkv::cli::setup::{self, HostsFile};
+use pbkv::cli::terminal::Terminal;
+use pbkv::cli::{CliError, client_session, exit, logging, runtime};
+use pbkv::config::Limits;
+use pbkv::runtime::Client;
+use pbkv::runtime::client::ClientOptions;
+
+/// Reads and writes the store. Without COMMAND it takes commands from stdin, a line each.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Commands: put KEY VALUE, append KEY VALUE, get KEY, remove KEY, \
+                                 view, help, quit. Flags stand before the command."
+)]
+struct Flags {
+    /// Hosts file [default: knownhosts.json, or what PBKV_HOSTS names]
+    #[arg(long, value_name = "FILE", conflicts_with = "view_server")]
+    hosts: Option<PathBuf>,
+    /// Address of the view server instead of the one in the hosts file
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    view_server: Option<SocketAddr>,
+    /// How long to try an operation
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
+    deadline: Duration,
+    /// Print one JSON object a command
+    #[arg(long)]
+    json: bool,
+    /// Form of the logs on stderr (RUST_LOG chooses what is logged)
+    #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
+    log_format: LogFormat,
+    /// One command to execute
+    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
+    command: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    exit("client", run(Flags::parse()))
+}
+
+fn run(flags: Flags) -> Result<ExitCode, CliError> {
+    logging::start(flags.log_format, "warn")?;
+    let form = if flags.json { Form::Json } else { Form::Text };
+    let task = match client_session::task(form, &flags.command, &mut Terminal::standard("> ")) {
+        Ok(task) => task,
+        Err(code) => return Ok(code),
+    };
+    let hosts = HostsFile::from_environment(flags.hosts);
+    let options = ClientOptions {
+        view_server: setup::client(&hosts, flags.view_server)?,
+        deadline: flags.deadline,
+        limits: Limits::default(),
+    };
+    runtime()?.block_on(async {
+        let client = Client::connect_with(options).await.map_err(CliError::failed)?;
+        client_session::run(client, form, task).await
+    })
+}

@@ -1,0 +1,72 @@
+//! A kv server: holds a copy of the store, as primary, backup or spare.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use pbkv::cli::flags::{LogFormat, parse_address, parse_kv_id, parse_listen};
+use pbkv::cli::serve::{asking, serve};
+use pbkv::cli::setup::{HostsFile, kv_server};
+use pbkv::cli::terminal::Terminal;
+use pbkv::cli::{CliError, exit, kv_console, logging, runtime as start_runtime};
+use pbkv::config::Limits;
+use pbkv::protocol::server::{Server, ServerConfig};
+use pbkv::protocol::transport::Transport;
+use pbkv::runtime::{self, RecordFile};
+use pbkv::types::{Incarnation, ServerId};
+
+/// Holds a copy of the store. Answers kv, status, help and quit on stdin.
+#[derive(Parser)]
+#[command(version)]
+struct Flags {
+    /// Name of this server, as in the hosts file
+    #[arg(value_parser = parse_kv_id)]
+    id: ServerId,
+    /// Hosts file [default: knownhosts.json, or what PBKV_HOSTS names]
+    #[arg(long, value_name = "FILE")]
+    hosts: Option<PathBuf>,
+    /// Address to bind instead of the one in the hosts file; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
+    listen: Option<SocketAddr>,
+    /// Address of the view server instead of the one in the hosts file
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    view_server: Option<SocketAddr>,
+    /// Address that others are told, where it differs (NAT, containers, a proxy)
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    advertise: Option<SocketAddr>,
+    /// Form of the logs on stderr (RUST_LOG chooses what is logged)
+    #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    exit("kvserver", start_runtime().and_then(|runtime| runtime.block_on(run(flags))))
+}
+
+async fn run(flags: Flags) -> Result<ExitCode, CliError> {
+    logging::start(flags.log_format, "info")?;
+    let hosts = HostsFile::from_environment(flags.hosts);
+    let place = kv_server(&hosts, &flags.id, flags.listen, flags.view_server)?;
+    let socket = runtime::bind(place.listen).await.map_err(CliError::failed)?;
+    let address = socket.local_addr().map_err(CliError::failed)?;
+    let (incarnation, limits) = (Incarnation(runtime::random_u64()), Limits::default());
+    let config = ServerConfig {
+        id: flags.id.clone(),
+        incarnation,
+        view_server: place.view_server,
+        advertise: flags.advertise,
+        limits,
+    };
+    let process = Server::new(runtime::now(), config);
+    let transport = Transport::new(incarnation, limits);
+    // The loop ends when nobody can call it any more; the console may end long before.
+    let (handle, calls) = runtime::channel();
+    let ask = asking(handle.clone());
+    let console = || kv_console::console(&mut Terminal::standard("kvserver> "), ask);
+    let run = runtime::run(process, transport, socket, calls, RecordFile::None);
+    serve(&flags.id.0, address, run, console).await?;
+    drop(handle);
+    Ok(ExitCode::SUCCESS)
+}

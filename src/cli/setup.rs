@@ -1,0 +1,201 @@
+//! Where a program listens and whom it asks: flags, `PBKV_HOSTS` and the hosts file put together.
+//!
+//! The hosts file is read only when something is missing without it, or when the operator named
+//! it. So addresses on the command line never mix with a file that happens to lie in the working
+//! directory.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::cli::CliError;
+use crate::hosts::{Hosts, VIEW};
+use crate::types::ServerId;
+
+/// The hosts file that is read when none is named.
+pub const DEFAULT_HOSTS: &str = "knownhosts.json";
+
+/// The environment variable that names another one.
+pub const HOSTS_VARIABLE: &str = "PBKV_HOSTS";
+
+/// Which hosts file to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostsFile {
+    /// What `--hosts` says.
+    flag: Option<PathBuf>,
+    /// What the environment says.
+    variable: Option<PathBuf>,
+}
+
+impl HostsFile {
+    /// A flag overrides the variable, which overrides the default. An empty variable counts as
+    /// unset.
+    #[must_use]
+    pub fn new(flag: Option<PathBuf>, variable: Option<OsString>) -> Self {
+        let variable = variable.filter(|value| !value.is_empty()).map(PathBuf::from);
+        HostsFile { flag, variable }
+    }
+
+    /// The same, from the environment of this process.
+    #[must_use]
+    pub fn from_environment(flag: Option<PathBuf>) -> Self {
+        HostsFile::new(flag, std::env::var_os(HOSTS_VARIABLE))
+    }
+
+    fn load(&self) -> Result<Hosts, CliError> {
+        let named = self.flag.as_ref().or(self.variable.as_ref());
+        let path = named.cloned().unwrap_or_else(|| PathBuf::from(DEFAULT_HOSTS));
+        Hosts::load(&path).map_err(CliError::misused)
+    }
+}
+
+/// What a view server needs to know of its surroundings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewServerPlace {
+    /// What it binds.
+    pub listen: SocketAddr,
+    /// The servers of the hosts file, if one was read.
+    pub servers: BTreeMap<ServerId, SocketAddr>,
+}
+
+/// Without `listen` the address is the entry `id` of the hosts file. With it a file is read only
+/// if it was named, by the flag or by the variable.
+///
+/// # Errors
+/// When the file is needed or named, and cannot be used.
+pub fn view_server(
+    hosts: &HostsFile,
+    id: &ServerId,
+    listen: Option<SocketAddr>,
+) -> Result<ViewServerPlace, CliError> {
+    let named = hosts.flag.is_some() || hosts.variable.is_some();
+    if let Some(listen) = listen.filter(|_| !named) {
+        return Ok(ViewServerPlace { listen, servers: BTreeMap::new() });
+    }
+    let hosts = hosts.load()?;
+    let listen = match listen {
+        Some(listen) => listen,
+        None => hosts.address_of(&id.0).map_err(CliError::misused)?,
+    };
+    let mut servers = hosts.servers();
+    servers.remove(id);
+    Ok(ViewServerPlace { listen, servers })
+}
+
+/// What a kv server needs to know of its surroundings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvServerPlace {
+    /// What it binds.
+    pub listen: SocketAddr,
+    /// Where it announces itself.
+    pub view_server: SocketAddr,
+}
+
+/// What the flags leave out comes from the hosts file. With both addresses given, a file is read
+/// (and checked) only if the flag names it.
+///
+/// # Errors
+/// When the file is needed or named by the flag, and cannot be used.
+pub fn kv_server(
+    hosts: &HostsFile,
+    id: &ServerId,
+    listen: Option<SocketAddr>,
+    view_server: Option<SocketAddr>,
+) -> Result<KvServerPlace, CliError> {
+    if let (Some(listen), Some(view_server), None) = (listen, view_server, &hosts.flag) {
+        return Ok(KvServerPlace { listen, view_server });
+    }
+    let hosts = hosts.load()?;
+    let or_entry = |given: Option<SocketAddr>, id: &str| match given {
+        Some(address) => Ok(address),
+        None => hosts.address_of(id).map_err(CliError::misused),
+    };
+    Ok(KvServerPlace {
+        listen: or_entry(listen, &id.0)?,
+        view_server: or_entry(view_server, VIEW)?,
+    })
+}
+
+/// The view server that a client asks.
+///
+/// # Errors
+/// When no address is given and the hosts file cannot be used.
+pub fn client(hosts: &HostsFile, view_server: Option<SocketAddr>) -> Result<SocketAddr, CliError> {
+    match view_server {
+        Some(address) => Ok(address),
+        None => hosts.load()?.address_of(VIEW).map_err(CliError::misused),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"{"hosts": {
+        "view": {"ip_address": "127.0.0.1", "udp_start_port": 5000},
+        "s1": {"ip_address": "127.0.0.1", "udp_start_port": 5010}}}"#;
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn file() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hosts.json");
+        std::fs::write(&path, FILE).unwrap();
+        (folder, path)
+    }
+
+    fn nowhere() -> PathBuf {
+        PathBuf::from("/nowhere/hosts.json")
+    }
+
+    #[test]
+    fn a_flag_overrides_the_variable_and_the_variable_the_default() {
+        let (_folder, path) = file();
+        let by_flag = HostsFile::new(Some(path.clone()), Some(nowhere().into()));
+        assert_eq!(client(&by_flag, None).unwrap(), address(5000));
+        let by_variable = HostsFile::new(None, Some(path.into()));
+        assert_eq!(client(&by_variable, None).unwrap(), address(5000));
+        let error = client(&HostsFile::new(None, Some("".into())), None).unwrap_err();
+        assert!(error.to_string().starts_with(DEFAULT_HOSTS), "{error}");
+    }
+
+    #[test]
+    fn addresses_on_the_command_line_need_no_file() {
+        let none = HostsFile::new(None, None);
+        let place = view_server(&none, &ServerId::from(VIEW), Some(address(1))).unwrap();
+        assert_eq!(place, ViewServerPlace { listen: address(1), servers: BTreeMap::new() });
+        let bad_variable = HostsFile::new(None, Some(nowhere().into()));
+        let place =
+            kv_server(&bad_variable, &ServerId::from("s9"), Some(address(1)), Some(address(2)));
+        assert_eq!(place.unwrap(), KvServerPlace { listen: address(1), view_server: address(2) });
+        assert_eq!(client(&bad_variable, Some(address(2))).unwrap(), address(2));
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_be_readable() {
+        let named = HostsFile::new(Some(nowhere()), None);
+        let view = ServerId::from(VIEW);
+        assert!(view_server(&named, &view, Some(address(1))).is_err());
+        assert!(
+            kv_server(&named, &ServerId::from("s1"), Some(address(1)), Some(address(2))).is_err()
+        );
+    }
+
+    #[test]
+    fn the_file_fills_in_what_the_flags_leave_out() {
+        let (_folder, path) = file();
+        let hosts = HostsFile::new(Some(path), None);
+        let s1 = ServerId::from("s1");
+        let place = view_server(&hosts, &ServerId::from(VIEW), None).unwrap();
+        assert_eq!(place.listen, address(5000));
+        assert_eq!(place.servers, BTreeMap::from([(s1.clone(), address(5010))]));
+        let place = kv_server(&hosts, &s1, None, None).unwrap();
+        assert_eq!(place, KvServerPlace { listen: address(5010), view_server: address(5000) });
+        let place = kv_server(&hosts, &ServerId::from("s9"), Some(address(7)), None).unwrap();
+        assert_eq!(place, KvServerPlace { listen: address(7), view_server: address(5000) });
+        assert!(kv_server(&hosts, &ServerId::from("s9"), None, None).is_err());
+    }
+}

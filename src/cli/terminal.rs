@@ -1,0 +1,244 @@
+//! Lines in, lines out: a terminal, a pipe, or a test's buffers.
+//!
+//! A line is bounded in length, may end with LF or CRLF, and must be UTF-8. Nothing that is
+//! written can panic: a reader may close its end of a pipe at any time.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{BufRead, IsTerminal, Read, Write};
+
+use crate::cli::typed::Mistake;
+use crate::cli::words;
+
+/// The longest line, in bytes: several times what the largest key and value need, with every
+/// character escaped.
+const LINE_BYTES_MAX: usize = 8 << 20;
+
+/// Where lines come from and answers go.
+pub struct Terminal<'a> {
+    /// Lines typed.
+    pub input: Box<dyn BufRead + 'a>,
+    /// Answers.
+    pub output: Box<dyn Write + 'a>,
+    /// Reasons and complaints.
+    pub errors: Box<dyn Write + 'a>,
+    /// Shown before each line; only to people.
+    pub prompt: Option<&'static str>,
+    /// A person types the lines.
+    pub is_typed: bool,
+    /// Returns when it is this process's turn to read.
+    pub wait_for_turn: fn(),
+}
+
+impl Terminal<'static> {
+    /// The standard streams. The prompt shows if a person is at both ends.
+    #[must_use]
+    pub fn standard(prompt: &'static str) -> Self {
+        let (input, output) = (std::io::stdin(), std::io::stdout());
+        let typed = input.is_terminal();
+        Terminal {
+            is_typed: typed,
+            prompt: (typed && output.is_terminal()).then_some(prompt),
+            wait_for_turn: if typed { wait_for_foreground } else { || () },
+            input: Box::new(input.lock()),
+            output: Box::new(output),
+            errors: Box::new(std::io::stderr()),
+        }
+    }
+}
+
+impl Terminal<'_> {
+    /// The next line without its end. None at the end of the input.
+    ///
+    /// # Errors
+    /// When the line is too long or not UTF-8; the next call goes on behind it.
+    pub fn line(&mut self) -> Option<Result<String, Mistake>> {
+        (self.wait_for_turn)();
+        if let Some(prompt) = self.prompt {
+            let _ = write!(self.output, "{prompt}").and_then(|()| self.output.flush());
+        }
+        let mut bytes = Vec::new();
+        let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
+        // An input that cannot be read has ended, whatever the reason.
+        let read = self.input.by_ref().take(limit).read_until(b'\n', &mut bytes).unwrap_or(0);
+        if read == 0 {
+            return None;
+        }
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+            if bytes.last() == Some(&b'\r') {
+                bytes.pop();
+            }
+        } else if read == LINE_BYTES_MAX {
+            let _ = self.input.skip_until(b'\n');
+            let text = format!("it is longer than {LINE_BYTES_MAX} bytes; nothing was sent");
+            return Some(Err(Mistake::Unreadable(text)));
+        }
+        Some(String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to() + 1;
+            Mistake::Unreadable(format!("byte {at} is not UTF-8; nothing was sent"))
+        }))
+    }
+
+    /// The words of the next line that is not blank. None at the end of the input.
+    ///
+    /// # Errors
+    /// When the line is not a sequence of words.
+    pub fn words(&mut self) -> Option<Result<Vec<String>, Mistake>> {
+        loop {
+            let words = match self.line()? {
+                Ok(line) => words::split(&line).map_err(Mistake::from),
+                Err(mistake) => Err(mistake),
+            };
+            if words.as_ref().is_ok_and(Vec::is_empty) {
+                continue;
+            }
+            return Some(words);
+        }
+    }
+
+    /// Writes an answer and the end of its line, all at once.
+    ///
+    /// # Errors
+    /// When nobody reads any more.
+    pub fn answer(&mut self, text: &str) -> std::io::Result<()> {
+        self.write(&format!("{text}\n"))
+    }
+
+    /// Writes a part of an answer.
+    ///
+    /// # Errors
+    /// When nobody reads any more.
+    pub fn write(&mut self, text: &str) -> std::io::Result<()> {
+        self.output.write_all(text.as_bytes())?;
+        self.output.flush()
+    }
+
+    /// Tells stderr why something could not be done.
+    pub fn complain(&mut self, text: &str) {
+        let _ = self.errors.write_all(format!("{text}\n").as_bytes());
+        let _ = self.errors.flush();
+    }
+}
+
+/// A text for people: what would break the line, or tell the terminal what to do, is escaped.
+/// `--json` shows every text exactly.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let disturbs = |c: char| (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}');
+    if !text.contains(disturbs) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if disturbs(c) {
+            let _ = write!(escaped, "{}", c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// Waits while a shell runs another program in the foreground of this terminal: who reads from a
+/// terminal in the background (`kvserver s1 &`) is stopped by the system, the protocol with it.
+fn wait_for_foreground() {
+    let in_background = || {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        is_in_background(&stat).unwrap_or(false)
+    };
+    while in_background() {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+}
+
+/// Reads a line of `/proc/PID/stat`: the terminal's foreground group is another one than ours.
+fn is_in_background(stat: &str) -> Option<bool> {
+    // The name in parentheses may hold anything, blanks and parentheses included.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_ascii_whitespace().skip(2);
+    let group: i64 = fields.next()?.parse().ok()?;
+    let foreground: i64 = fields.nth(2)?.parse().ok()?;
+    Some(foreground > 0 && foreground != group)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Feeds lines to a console; returns what it returned, its answers and its complaints.
+    pub(crate) fn feed<T>(
+        input: &[u8],
+        console: impl FnOnce(&mut Terminal<'_>) -> T,
+    ) -> (T, String, String) {
+        let (mut output, mut errors) = (Vec::new(), Vec::new());
+        let mut terminal = Terminal {
+            input: Box::new(input),
+            output: Box::new(&mut output),
+            errors: Box::new(&mut errors),
+            prompt: None,
+            is_typed: false,
+            wait_for_turn: || (),
+        };
+        let result = console(&mut terminal);
+        drop(terminal);
+        (result, String::from_utf8(output).unwrap(), String::from_utf8(errors).unwrap())
+    }
+
+    #[test]
+    fn lines_end_with_lf_or_crlf_or_the_input() {
+        let (lines, _, _) = feed(b"a\r\n\nb \xc3\xa9\nlast", |terminal| {
+            std::iter::from_fn(|| terminal.line()).collect::<Result<Vec<_>, _>>()
+        });
+        assert_eq!(lines.unwrap(), ["a", "", "b \u{e9}", "last"]);
+    }
+
+    #[test]
+    fn blank_lines_are_skipped_and_bad_ones_do_not_stop_the_next() {
+        let (lines, _, _) = feed(b"\n  \nput a\n'open\n\xff\nview\n", |terminal| {
+            std::iter::from_fn(|| terminal.words()).collect::<Vec<_>>()
+        });
+        assert_eq!(lines.len(), 4);
+        assert_eq!(lines[0], Ok(vec!["put".to_owned(), "a".to_owned()]));
+        assert!(lines[1].as_ref().unwrap_err().to_string().contains("single quote"));
+        assert!(lines[2].as_ref().unwrap_err().to_string().contains("not UTF-8"));
+        assert_eq!(lines[3], Ok(vec!["view".to_owned()]));
+    }
+
+    #[test]
+    fn a_line_that_never_ends_is_refused_and_skipped() {
+        let mut input = vec![b'x'; LINE_BYTES_MAX + 10];
+        input.extend(b"\nview\n");
+        let (lines, _, _) =
+            feed(&input, |terminal| std::iter::from_fn(|| terminal.line()).collect::<Vec<_>>());
+        assert!(lines[0].as_ref().unwrap_err().to_string().contains("longer than"));
+        assert_eq!(lines[1..], [Ok("view".to_owned())]);
+    }
+
+    #[test]
+    fn the_prompt_stands_before_each_line() {
+        let (_, output, _) = feed(b"a\n", |terminal| {
+            terminal.prompt = Some("> ");
+            assert!(terminal.line().is_some());
+            assert!(terminal.line().is_none());
+        });
+        assert_eq!(output, "> > ");
+    }
+
+    #[test]
+    fn a_text_for_people_stays_on_its_line() {
+        assert_eq!(printable("tab\there, \u{e9}"), "tab\there, \u{e9}");
+        assert_eq!(printable("a\nb\r\u{1b}[2J\u{2028}"), "a\\nb\\r\\u{1b}[2J\\u{2028}");
+    }
+
+    #[test]
+    fn the_background_is_told_from_the_foreground() {
+        let stat = |group: i64, foreground: i64| {
+            format!("12 (a) b) S 1 {group} 9 34816 {foreground} 4194304 0")
+        };
+        assert_eq!(is_in_background(&stat(12, 12)), Some(false));
+        assert_eq!(is_in_background(&stat(12, 40)), Some(true));
+        assert_eq!(is_in_background(&stat(12, -1)), Some(false));
+        assert_eq!(is_in_background(""), None);
+    }
+}

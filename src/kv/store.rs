@@ -1,0 +1,253 @@
+//! The store: an ordered map from keys to lists, with its running digest.
+//!
+//! A list remembers the operation that began it, its *generation*. Within a generation a list only
+//! grows, so the elements before an index never change: that is what later pages of a long list,
+//! and a state transfer that overtakes appends, rest on.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Bound;
+
+use crate::kv::command::{Key, Value};
+use crate::kv::digest;
+use crate::types::OperationNumber;
+
+/// The elements under one key. Never empty.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct List {
+    generation: OperationNumber,
+    values: Vec<Value>,
+    /// Hash of all elements in order, so that an append costs the same however long the list is.
+    chain: u64,
+}
+
+impl List {
+    fn new(generation: OperationNumber) -> List {
+        List { generation, values: Vec::new(), chain: 0 }
+    }
+
+    fn push(&mut self, value: Value) {
+        self.chain = digest::text(self.chain, &value.0);
+        self.values.push(value);
+    }
+
+    /// The operation that began this list.
+    #[must_use]
+    pub fn generation(&self) -> OperationNumber {
+        self.generation
+    }
+
+    /// The elements, oldest first.
+    #[must_use]
+    pub fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    fn contribution(&self, key: &Key) -> u64 {
+        digest::numbers([
+            digest::text(0, &key.0),
+            self.chain,
+            self.values.len() as u64,
+            self.generation.0,
+        ])
+    }
+}
+
+/// Why a part of a list does not fit the store it is put into.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Misfit;
+
+/// All lists.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Store {
+    lists: BTreeMap<Key, List>,
+    digest: u64,
+}
+
+impl Store {
+    /// The list under a key.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<&List> {
+        self.lists.get(key)
+    }
+
+    /// The list under a key, with the stored key.
+    #[must_use]
+    pub fn get_key_value(&self, key: &Key) -> Option<(&Key, &List)> {
+        self.lists.get_key_value(key)
+    }
+
+    /// Number of keys.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lists.len()
+    }
+
+    /// Whether there is no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lists.is_empty()
+    }
+
+    /// Digest of all entries.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// All entries in key order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &List)> {
+        self.lists.iter()
+    }
+
+    /// The first entry after this key; the very first one without a key.
+    #[must_use]
+    pub fn first_after(&self, key: Option<&Key>) -> Option<(&Key, &List)> {
+        let start = key.map_or(Bound::Unbounded, Bound::Excluded);
+        self.lists.range::<Key, _>((start, Bound::Unbounded)).next()
+    }
+
+    /// The first entry at or after this key; the very first one without a key.
+    #[must_use]
+    pub fn first_from(&self, key: Option<&Key>) -> Option<(&Key, &List)> {
+        let start = key.map_or(Bound::Unbounded, Bound::Included);
+        self.lists.range::<Key, _>((start, Bound::Unbounded)).next()
+    }
+
+    /// The value becomes the one-element list `[value]`.
+    pub fn put(&mut self, key: Key, value: Value, by: OperationNumber) {
+        self.change(key, |list| {
+            *list = List::new(by);
+            list.push(value);
+        });
+    }
+
+    /// The value joins the end of the list; a missing key starts a new one.
+    pub fn append(&mut self, key: Key, value: Value, by: OperationNumber) {
+        self.change(key, |list| {
+            if list.values.is_empty() {
+                list.generation = by;
+            }
+            list.push(value);
+        });
+    }
+
+    /// The key is missing afterwards.
+    pub fn remove(&mut self, key: &Key) {
+        if let Some(list) = self.lists.remove(key) {
+            self.digest = self.digest.wrapping_sub(list.contribution(key));
+        }
+    }
+
+    /// Puts a transferred part of a list in place: `start` 0 replaces, anything else must be the
+    /// length that the list has.
+    ///
+    /// # Errors
+    /// If the part does not continue the list; nothing is changed then.
+    pub fn install(
+        &mut self,
+        key: Key,
+        generation: OperationNumber,
+        start: u64,
+        values: Vec<Value>,
+    ) -> Result<(), Misfit> {
+        let continues = match self.lists.get(&key) {
+            Some(list) => list.generation == generation && list.values.len() as u64 == start,
+            None => false,
+        };
+        if values.is_empty() || (start != 0 && !continues) {
+            return Err(Misfit);
+        }
+        self.change(key, |list| {
+            if start == 0 {
+                *list = List::new(generation);
+            }
+            for value in values {
+                list.push(value);
+            }
+        });
+        Ok(())
+    }
+
+    /// Changes one list, a new empty one if the key is missing, and keeps the digest in step.
+    fn change(&mut self, key: Key, change: impl FnOnce(&mut List)) {
+        match self.lists.entry(key) {
+            Entry::Occupied(mut entry) => {
+                let before = entry.get().contribution(entry.key());
+                change(entry.get_mut());
+                let after = entry.get().contribution(entry.key());
+                self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+            }
+            Entry::Vacant(entry) => {
+                let mut list = List::new(OperationNumber(0));
+                change(&mut list);
+                self.digest = self.digest.wrapping_add(list.contribution(entry.key()));
+                entry.insert(list);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(number: u64) -> OperationNumber {
+        OperationNumber(number)
+    }
+
+    #[test]
+    fn digest_depends_on_the_state_and_not_on_the_way_to_it() {
+        let mut direct = Store::default();
+        direct.append("a".into(), "1".into(), number(1));
+        direct.append("a".into(), "2".into(), number(2));
+        let mut roundabout = Store::default();
+        roundabout.put("b".into(), "x".into(), number(9));
+        roundabout.append("a".into(), "1".into(), number(1));
+        roundabout.remove(&"b".into());
+        roundabout.append("a".into(), "2".into(), number(7));
+        assert_eq!(direct.digest(), roundabout.digest());
+        assert_eq!(direct, roundabout);
+        roundabout.remove(&"a".into());
+        assert_eq!(roundabout.digest(), Store::default().digest());
+    }
+
+    #[test]
+    fn digest_tells_order_splitting_and_keys_apart() {
+        let of = |entries: &[(&str, &[&str])]| {
+            let mut store = Store::default();
+            for (key, values) in entries {
+                for value in *values {
+                    store.append((*key).into(), (*value).into(), number(1));
+                }
+            }
+            store.digest()
+        };
+        let digests = [
+            of(&[]),
+            of(&[("a", &["1", "2"])]),
+            of(&[("a", &["2", "1"])]),
+            of(&[("a", &["12"])]),
+            of(&[("a", &["1"]), ("b", &["2"])]),
+            of(&[("a", &["2"]), ("b", &["1"])]),
+            of(&[("a", &["1", "2", ""])]),
+        ];
+        for (index, digest) in digests.iter().enumerate() {
+            assert!(!digests[..index].contains(digest), "{index}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_does_not_continue_its_list_is_refused_and_changes_nothing() {
+        let mut store = Store::default();
+        store.install("a".into(), number(1), 0, vec!["1".into(), "2".into()]).unwrap();
+        let before = store.clone();
+        let part = || vec!["3".into()];
+        assert_eq!(store.install("a".into(), number(1), 1, part()), Err(Misfit));
+        assert_eq!(store.install("a".into(), number(2), 2, part()), Err(Misfit));
+        assert_eq!(store.install("b".into(), number(1), 1, part()), Err(Misfit));
+        assert_eq!(store, before);
+        store.install("a".into(), number(1), 2, part()).unwrap();
+        assert_eq!(store.get(&"a".into()).unwrap().values().len(), 3);
+    }
+}

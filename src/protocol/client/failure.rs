@@ -1,0 +1,105 @@
+//! Why an operation failed, and what is known of its effect.
+//!
+//! Kept here: `NotExecuted` is said only of what certainly did not happen and never will. A write
+//! of which a single datagram was sent may still be executed when nobody expects it any more.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Why an operation could not be completed, and whether it may have happened.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Failure {
+    /// What is known of its effect.
+    pub outcome: FailureOutcome,
+    /// Why.
+    pub reason: FailureReason,
+}
+
+impl Failure {
+    pub(super) fn not_executed(reason: FailureReason) -> Self {
+        Failure { outcome: FailureOutcome::NotExecuted, reason }
+    }
+
+    pub(super) fn unknown(reason: FailureReason) -> Self {
+        Failure { outcome: FailureOutcome::Unknown, reason }
+    }
+}
+
+/// See [`Failure`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FailureOutcome {
+    /// It certainly did not happen, and never will.
+    NotExecuted,
+    /// It may have happened, or may still happen.
+    Unknown,
+}
+
+/// See [`Failure`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum FailureReason {
+    /// The view server, and every other server known, did not answer before the deadline.
+    ViewServerSilent(SocketAddr),
+    /// There was no primary before the deadline. Says what the view server waits for.
+    NoPrimary(String),
+    /// The primary (its name and address) did not answer before the deadline.
+    PrimarySilent(String),
+    /// The session was evicted while the operation was in flight.
+    SessionExpired,
+    /// Key longer than the limit.
+    KeyTooLarge {
+        /// Bytes it has.
+        size: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// Value longer than the limit.
+    ValueTooLarge {
+        /// Bytes it has.
+        size: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// The client was closed.
+    Closed,
+}
+
+impl fmt::Display for Failure {
+    /// One sentence: what happened, and what is known of the effect.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = match self.outcome {
+            FailureOutcome::NotExecuted => "the operation certainly did not happen",
+            FailureOutcome::Unknown => {
+                "the outcome is unknown: the operation may have happened, or may still happen"
+            }
+        };
+        write!(f, "{}; {known}", self.reason)
+    }
+}
+
+impl fmt::Display for FailureReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FailureReason::ViewServerSilent(address) => {
+                write!(f, "the view server at {address} did not answer before the deadline")
+            }
+            FailureReason::NoPrimary(waiting) => {
+                write!(f, "there was no primary before the deadline ({waiting})")
+            }
+            FailureReason::PrimarySilent(primary) => {
+                write!(f, "the primary {primary} did not answer before the deadline")
+            }
+            FailureReason::SessionExpired => {
+                f.write_str("the servers had forgotten the session of this client")
+            }
+            FailureReason::KeyTooLarge { size, limit } => {
+                write!(f, "the key has {size} bytes, and at most {limit} are allowed")
+            }
+            FailureReason::ValueTooLarge { size, limit } => {
+                write!(f, "the value has {size} bytes, and at most {limit} are allowed")
+            }
+            FailureReason::Closed => f.write_str("the client was closed before the answer came"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,353 @@
+//! Finds the primary, and carries operations to it: the pure core of the client.
+//!
+//! Every command is answered exactly once, at its deadline at the latest. Writes go through a
+//! session, which makes them happen exactly once however often they are sent; reads change nothing
+//! and are simply repeated. A write is called "not executed" only if no datagram of it was sent.
+//!
+//! Reading order: `failure`, `finder` (who is primary), `requests` (repetition), `session`
+//! (numbers), `read` (long lists), `calls` (who waits for what), `answers` (what comes back).
+//! Sockets, clocks and the handle that people use are in `runtime`.
+
+mod answers;
+mod calls;
+mod failure;
+mod finder;
+mod fresh;
+mod read;
+mod requests;
+mod servers;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use self::failure::{Failure, FailureOutcome, FailureReason};
+
+use self::calls::{Calls, Task};
+use self::finder::{Finder, Need, Switch};
+use self::fresh::FreshViews;
+use self::read::{Read, Stage};
+use self::requests::{Ids, Purpose, Requests};
+use self::session::{Phase, Session};
+use crate::config::Limits;
+use crate::kv::command::{self, Key, Value};
+use crate::protocol::message::{Ask, Message};
+use crate::protocol::view::Shown;
+use crate::protocol::{Effect, Outbox, Process};
+use crate::time::Timestamp;
+use crate::types::{CallId, Incarnation};
+
+/// Reads in flight; more wait for their turn.
+const READS_IN_FLIGHT: usize = 1024;
+
+/// How a client is set up.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Random bits drawn when the client is made.
+    pub incarnation: Incarnation,
+    /// Whom to ask for the view.
+    pub view_server: SocketAddr,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// An operation, and how long its caller will wait for it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Command {
+    /// What to do.
+    pub action: Action,
+    /// From the moment of the call.
+    pub deadline: Duration,
+}
+
+/// See [`Command`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Action {
+    /// Put, append or remove: exactly once.
+    Write(command::Command),
+    /// Read a list.
+    Get(Key),
+    /// Ask the view server who is primary and backup now.
+    View,
+}
+
+/// The answer to a [`Command`].
+pub type Answer = Result<Completed, Failure>;
+
+/// What a completed operation yields.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Completed {
+    /// The write was executed, once.
+    Written,
+    /// The list; none for a missing key.
+    List(Option<Vec<Value>>),
+    /// The view.
+    View(Shown),
+}
+
+/// Position of a call among all calls of this client.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+struct Ticket(u64);
+
+/// Finds the primary, and carries operations to it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ClientProcess {
+    limits: Limits,
+    ids: Ids,
+    finder: Finder,
+    requests: Requests,
+    session: Session,
+    calls: Calls,
+    fresh: FreshViews,
+}
+
+impl ClientProcess {
+    /// A client that starts at `now`. It sends nothing before it is asked for something.
+    #[must_use]
+    pub fn new(_now: Timestamp, config: ClientConfig) -> Self {
+        let ClientConfig { incarnation, view_server, limits } = config;
+        ClientProcess {
+            limits,
+            ids: Ids { client: incarnation, last: 0 },
+            finder: Finder::new(view_server),
+            requests: Requests::default(),
+            session: Session::new(incarnation, limits.session_window.max(1)),
+            calls: Calls::default(),
+            fresh: FreshViews::new(incarnation, view_server),
+        }
+    }
+
+    /// What exceeds a limit is refused before anything is sent.
+    fn check_size(&self, action: &Action) -> Result<(), FailureReason> {
+        let (key, value) = match action {
+            Action::Write(
+                command::Command::Put { key, value } | command::Command::Append { key, value },
+            ) => (Some(key), Some(value)),
+            Action::Write(command::Command::Remove { key }) | Action::Get(key) => (Some(key), None),
+            Action::View => (None, None),
+        };
+        let (key_limit, value_limit) = (self.limits.key_bytes, self.limits.value_bytes);
+        let (key, value) =
+            (key.map_or(0, |key| key.0.len()), value.map_or(0, |value| value.0.len()));
+        if key > key_limit {
+            return Err(FailureReason::KeyTooLarge { size: key, limit: key_limit });
+        }
+        if value > value_limit {
+            return Err(FailureReason::ValueTooLarge { size: value, limit: value_limit });
+        }
+        Ok(())
+    }
+
+    /// The deadline of the call is over.
+    fn expire(&mut self, ticket: Ticket, outbox: &mut Outbox<Answer>) {
+        let Some(call) = self.calls.finish(ticket) else { return };
+        let reason = self.finder.reason(call.called);
+        let failure = match call.task {
+            Task::QueuedWrite(_) | Task::QueuedRead { .. } => Failure::not_executed(reason),
+            Task::SentWrite(number) => {
+                // It may still happen, and later writes need its number: it is repeated until it
+                // is answered, although nobody waits.
+                if let Some(request) = self.session.abandon(number) {
+                    self.requests.calm(request);
+                }
+                Failure::unknown(reason)
+            }
+            Task::Reading(read) => {
+                for request in read.requests() {
+                    self.requests.forget(request);
+                }
+                Failure::not_executed(reason)
+            }
+            Task::View(request) => {
+                self.fresh.forget(request);
+                Failure::not_executed(self.finder.silent())
+            }
+        };
+        outbox.push(Effect::Answer(call.call, Err(failure)));
+    }
+
+    /// Sends what can be sent, and asks for the primary if that is due. Ends every handler.
+    fn pump(&mut self, now: Timestamp, outbox: &mut Outbox<Answer>) {
+        // Writes without a caller block the window, and new ones wait. Giving the session up is
+        // safe: those callers were told that the outcome is unknown, which stays true if a copy on
+        // its way is executed later; their numbers belong to a session that is never used again,
+        // so no new write can be taken for one of them.
+        if self.session.is_stuck() && self.calls.first_write().is_some() {
+            self.give_up_session(outbox);
+        }
+        if let Some(to) = self.finder.trusted() {
+            self.send_writes(now, to, outbox);
+            self.send_reads(now, to, outbox);
+        }
+        if let Phase::Opening(request) = self.session.phase
+            && self.calls.first_write().is_none()
+        {
+            // Nobody waits for it. The nonce stays, and brings the same session the next time.
+            self.requests.forget(request);
+            self.session.phase = Phase::Closed;
+        }
+        if self.ask_due().is_some_and(|due| due <= now) {
+            self.finder.ask(now, &mut self.ids, outbox);
+        }
+    }
+
+    fn send_writes(&mut self, now: Timestamp, to: SocketAddr, outbox: &mut Outbox<Answer>) {
+        while let Some((ticket, command)) = self.calls.first_write() {
+            match self.session.phase {
+                Phase::Closed => {
+                    let open = (Purpose::Open, Ask::Open { nonce: self.session.nonce() });
+                    let request = self.requests.send(now, &mut self.ids, to, open, outbox);
+                    self.session.phase = Phase::Opening(request);
+                    return;
+                }
+                Phase::Opening(_) => return,
+                Phase::Open(_) => {
+                    let Some(origin) = self.session.next() else { return };
+                    let write = (Purpose::Write(origin.number), Ask::Write { origin, command });
+                    let request = self.requests.send(now, &mut self.ids, to, write, outbox);
+                    self.session.sent(request, ticket);
+                    self.calls.write_sent(ticket, origin.number);
+                }
+            }
+        }
+    }
+
+    fn send_reads(&mut self, now: Timestamp, to: SocketAddr, outbox: &mut Outbox<Answer>) {
+        while self.calls.reading() < READS_IN_FLIGHT
+            && let Some((ticket, key, alone)) = self.calls.first_read()
+        {
+            let after = if alone { None } else { self.session.seen_by_reads() };
+            let ask = Ask::Get { key: key.clone(), after, page: None };
+            let first = (Purpose::FirstPage(ticket), ask);
+            let request = self.requests.send(now, &mut self.ids, to, first, outbox);
+            self.calls.read_sent(ticket, Read { key, after, stage: Stage::First(request) });
+        }
+    }
+
+    /// Ends the session. Callers that wait for a write of it are told that its outcome is unknown;
+    /// reads that were to see one of its writes do so no more, for they would wait for ever.
+    fn give_up_session(&mut self, outbox: &mut Outbox<Answer>) {
+        let Some((id, unanswered)) = self.session.give_up() else { return };
+        for write in unanswered {
+            self.requests.forget(write.request);
+            if let Some(ticket) = write.waiting {
+                let failure = Failure::unknown(FailureReason::SessionExpired);
+                self.calls.answer(ticket, Err(failure), outbox);
+            }
+        }
+        for ticket in self.calls.reads_after(id) {
+            self.read_again(ticket, true);
+        }
+    }
+
+    /// Puts a read back to where it began.
+    fn read_again(&mut self, ticket: Ticket, alone: bool) {
+        for request in self.calls.requeue_read(ticket, alone) {
+            self.requests.forget(request);
+        }
+    }
+
+    fn redirect(&mut self, now: Timestamp, switch: Option<Switch>, outbox: &mut Outbox<Answer>) {
+        if let Some(Switch { to, not_before }) = switch {
+            self.requests.redirect(now, to, not_before, outbox);
+        }
+    }
+
+    fn ask_due(&self) -> Option<Timestamp> {
+        let need = Need { awaited: self.calls.need_primary(), oldest: self.requests.oldest() };
+        self.finder.ask_due(need)
+    }
+}
+
+impl Process for ClientProcess {
+    type Command = Command;
+    type Answer = Answer;
+
+    fn handle_message(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        message: Message,
+        outbox: &mut Outbox<Answer>,
+    ) {
+        // Ports are reused, and answers come late: what does not name this client and something
+        // that it still waits for is none of its business.
+        match message {
+            Message::Reply(reply) if reply.client == self.ids.client => {
+                self.on_reply(now, from, reply, outbox);
+            }
+            Message::ViewReply(reply) if reply.client == self.ids.client => {
+                self.on_view_reply(now, reply, outbox);
+            }
+            Message::Reply(_)
+            | Message::ViewReply(_)
+            | Message::GetView(_)
+            | Message::ViewAnswer(_)
+            | Message::ClientRequest(_)
+            | Message::Success(_)
+            | Message::Fail(_)
+            | Message::Probe(_)
+            | Message::ProbeAnswer(_)
+            | Message::Announce(_)
+            | Message::Refused(_)
+            | Message::Ping(_)
+            | Message::Pong(_)
+            | Message::Replicate(_)
+            | Message::Ack(_)
+            | Message::NewerView(_)
+            | Message::Offer(_)
+            | Message::Verdict(_)
+            | Message::Transfer(_)
+            | Message::TransferAck(_)
+            | Message::ViewRequest(_)
+            | Message::Request(_) => return,
+        }
+        self.pump(now, outbox);
+    }
+
+    fn handle_command(
+        &mut self,
+        now: Timestamp,
+        call: CallId,
+        command: Command,
+        outbox: &mut Outbox<Answer>,
+    ) {
+        if let Err(reason) = self.check_size(&command.action) {
+            outbox.push(Effect::Answer(call, Err(Failure::not_executed(reason))));
+            return;
+        }
+        let ticket = self.calls.next_ticket();
+        let task = match command.action {
+            Action::Write(command) => Task::QueuedWrite(command),
+            Action::Get(key) => Task::QueuedRead { key, alone: false },
+            Action::View => Task::View(self.fresh.ask(now, &mut self.ids, ticket, outbox)),
+        };
+        self.calls.begin(now, ticket, call, command.deadline, task);
+        self.pump(now, outbox);
+    }
+
+    fn handle_timeout(&mut self, now: Timestamp, outbox: &mut Outbox<Answer>) {
+        while let Some(ticket) = self.calls.overdue(now) {
+            self.expire(ticket, outbox);
+        }
+        if let Some(to) = self.finder.target() {
+            self.requests.retransmit_due(now, to, outbox);
+        }
+        self.fresh.retransmit_due(now, outbox);
+        self.pump(now, outbox);
+    }
+
+    fn poll_timeout(&self) -> Option<Timestamp> {
+        [
+            self.calls.poll_timeout(),
+            self.requests.poll_timeout(),
+            self.fresh.poll_timeout(),
+            self.ask_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}

@@ -1,0 +1,224 @@
+//! What the primary knows of requests beyond the replicated session table: which ones are numbered
+//! but not applied yet, which came before their turn, and who waits for an answer.
+//!
+//! Kept here: a request is looked up in the table *and* in the pending log before it is numbered,
+//! so that no duplicate is ever logged; requests of a session are numbered in order, none skipped
+//! (D28). All of it is volatile: after a failover the clients ask again.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::config::Limits;
+use crate::kv::command::{Command, Key, Operation, OperationResult, Origin};
+use crate::kv::replica::{Applied, Replica};
+use crate::kv::session::Standing;
+use crate::protocol::message::{Fail, FailReason, Message, Outcome, Reply, Success};
+use crate::types::{Incarnation, OperationNumber, RequestId, RequestNumber, SessionId, ViewId};
+
+/// Who asked, and in which form the answer is expected.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Asker {
+    /// The client library.
+    Client {
+        /// Where to answer.
+        to: SocketAddr,
+        /// The client.
+        client: Incarnation,
+        /// Echoed.
+        id: RequestId,
+    },
+    /// Somebody who sent the plain form.
+    Plain {
+        /// Where to answer.
+        to: SocketAddr,
+        /// Echoed.
+        command: String,
+        /// Echoed.
+        key: Key,
+    },
+}
+
+impl Asker {
+    /// The answer in the form that is expected, and where it goes.
+    #[must_use]
+    pub fn answer(&self, view: ViewId, outcome: Outcome) -> (SocketAddr, Message) {
+        match self {
+            Asker::Client { to, client, id } => {
+                let reply = Reply { client: *client, id: *id, view, outcome };
+                (*to, Message::Reply(reply))
+            }
+            Asker::Plain { to, command, key } => {
+                let success = |value| {
+                    let (command, key) = (command.clone(), key.clone());
+                    Message::Success(Success { command, key, value })
+                };
+                let message = match outcome {
+                    Outcome::Done | Outcome::Opened(_) => success(None),
+                    Outcome::Missing => success(Some(None)),
+                    Outcome::Page(page) => success(Some(Some(page.values))),
+                    Outcome::NotPrimary(shown) => Message::Fail(Fail {
+                        reason: FailReason::NotPrimary,
+                        detail: None,
+                        number: shown.view.number,
+                        primary: shown.primary.as_ref().map(|primary| primary.id.clone()),
+                        primary_address: shown.primary.map(|primary| primary.address),
+                    }),
+                    Outcome::Busy | Outcome::GenerationChanged | Outcome::SessionExpired => {
+                        plain_failure(FailReason::Busy, view, None)
+                    }
+                };
+                (*to, message)
+            }
+        }
+    }
+}
+
+/// A `fail` of a server that is primary.
+#[must_use]
+pub fn plain_failure(reason: FailReason, view: ViewId, detail: Option<String>) -> Message {
+    let number = view.number;
+    Message::Fail(Fail { reason, detail, number, primary: None, primary_address: None })
+}
+
+/// What becomes of a write that has arrived.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reception {
+    /// Nothing to say: it is numbered and waits for its commit, or waits for its turn, or its
+    /// client has long got the answer.
+    Waits,
+    /// It was executed before.
+    Answered(Outcome),
+    /// Its session is not known here. Before that is said, this server must prove that it is still
+    /// the primary: the session may have been opened at another.
+    UnknownSession,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+struct Turn {
+    /// The last request that is numbered, applied or not.
+    logged: RequestNumber,
+    /// Requests after a gap.
+    early: BTreeMap<RequestNumber, (Origin, Command, Asker)>,
+}
+
+/// See the module's text.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Intake {
+    turns: BTreeMap<SessionId, Turn>,
+    early_bytes: usize,
+    /// Numbered `open` operations that are not applied yet, by nonce.
+    opening: BTreeMap<u64, OperationNumber>,
+    /// Who waits for which operation.
+    askers: BTreeMap<OperationNumber, Asker>,
+}
+
+impl Intake {
+    /// Numbers a write that belongs to no session.
+    pub fn on_plain(&mut self, command: Command, asker: Asker, replica: &mut Replica) {
+        let number = replica.push(Operation::Write { origin: None, command });
+        self.askers.insert(number, asker);
+    }
+
+    /// Opens a session, unless that is done or under way.
+    pub fn on_open(
+        &mut self,
+        nonce: u64,
+        asker: Asker,
+        view: ViewId,
+        limits: &Limits,
+        replica: &mut Replica,
+    ) -> Reception {
+        if let Some(session) = replica.sessions().with_nonce(nonce) {
+            return Reception::Answered(Outcome::Opened(session));
+        }
+        if !self.opening.contains_key(&nonce) {
+            let capacity = limits.session_capacity;
+            let number = replica.push(Operation::Open { nonce, epoch: view.epoch, capacity });
+            self.opening.insert(nonce, number);
+            self.askers.insert(number, asker);
+        }
+        Reception::Waits
+    }
+
+    /// Numbers a write of a session, if it is its turn and was not numbered before.
+    pub fn on_write(
+        &mut self,
+        origin: Origin,
+        command: Command,
+        asker: Asker,
+        limits: &Limits,
+        replica: &mut Replica,
+    ) -> Reception {
+        match replica.sessions().standing(origin.session, origin.number) {
+            Standing::Unknown => return Reception::UnknownSession,
+            Standing::Executed(result) => return Reception::Answered(outcome(result)),
+            Standing::Acknowledged => return Reception::Waits,
+            Standing::Next | Standing::Early => {}
+        }
+        let executed =
+            replica.sessions().get(origin.session).map_or(RequestNumber(0), |known| known.executed);
+        let turn = self.turns.entry(origin.session).or_default();
+        turn.logged = turn.logged.max(executed);
+        if origin.number <= turn.logged {
+            return Reception::Waits;
+        }
+        if origin.number > turn.logged.next() {
+            let in_window = origin.number.0 - executed.0 <= limits.session_window;
+            let size = command.size();
+            if in_window
+                && self.early_bytes + size <= limits.backlog_bytes
+                && !turn.early.contains_key(&origin.number)
+            {
+                self.early_bytes += size;
+                turn.early.insert(origin.number, (origin, command, asker));
+            }
+            return Reception::Waits;
+        }
+        let mut next = Some((origin, command, asker));
+        while let Some((origin, command, asker)) = next {
+            turn.logged = origin.number;
+            let number = replica.push(Operation::Write { origin: Some(origin), command });
+            self.askers.insert(number, asker);
+            next = turn.early.remove(&turn.logged.next());
+            if let Some((_, command, _)) = &next {
+                self.early_bytes -= command.size();
+            }
+        }
+        Reception::Waits
+    }
+
+    /// An operation was applied: forgets what was pending of it. Returns who waits for it, and the
+    /// answer.
+    pub fn on_applied(&mut self, applied: &Applied) -> Option<(Asker, Outcome)> {
+        match &applied.operation {
+            Operation::Open { nonce, .. } => {
+                self.opening.remove(nonce);
+            }
+            Operation::Write { origin: Some(origin), .. } => {
+                if let Some(turn) = self.turns.get(&origin.session)
+                    && turn.logged <= origin.number
+                    && turn.early.is_empty()
+                {
+                    self.turns.remove(&origin.session);
+                }
+            }
+            Operation::Write { origin: None, .. } => {}
+        }
+        for evicted in &applied.evicted {
+            if let Some(turn) = self.turns.remove(evicted) {
+                let early = turn.early.values();
+                self.early_bytes -= early.map(|(_, command, _)| command.size()).sum::<usize>();
+            }
+        }
+        let asker = self.askers.remove(&applied.number)?;
+        Some((asker, outcome(applied.result)))
+    }
+}
+
+fn outcome(result: OperationResult) -> Outcome {
+    match result {
+        OperationResult::Opened(session) => Outcome::Opened(session),
+        OperationResult::Done => Outcome::Done,
+        OperationResult::SessionExpired => Outcome::SessionExpired,
+    }
+}

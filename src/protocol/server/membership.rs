@@ -1,0 +1,205 @@
+//! A server's side of the views: what it announces, which pings it answers, which records it
+//! adopts, and what it has promised. The counterpart is `protocol::view_server`.
+//!
+//! Kept here: an adopted record is never replaced by an older one (I5), nor by one of an epoch below
+//! what was promised (D49), nor by one of another history while a copy is held (rule 9).
+
+use std::collections::VecDeque;
+
+use tracing::error;
+
+use crate::config::Timing;
+use crate::protocol::message::{Announce, Message, Ping, Pong, Report};
+use crate::protocol::server::ServerConfig;
+use crate::protocol::view::{Record, Stamp};
+use crate::time::Timestamp;
+use crate::types::{Epoch, Incarnation};
+
+/// Pongs whose sending times are remembered, so that an echo can name any of them.
+const REMEMBERED_PONGS: usize = 64;
+/// Announces are never further apart than this part of dead-after, so that a view server without a
+/// record hears every server while it listens.
+const ANNOUNCE_PARTS: u32 = 2;
+
+/// See the module's text.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Membership {
+    /// The newest record adopted.
+    record: Option<Record>,
+    /// The highest epoch promised or adopted.
+    promised: Epoch,
+    /// Timing, as the view server says; the default before it is heard.
+    timing: Timing,
+    /// When a ping of the view server last arrived.
+    heard: Option<Timestamp>,
+    announce_at: Timestamp,
+    announces: u32,
+    /// The view server that the pongs below answered.
+    view_server: Option<Incarnation>,
+    pongs: VecDeque<(u64, Timestamp)>,
+    /// The foreign history that was already complained about.
+    complained: bool,
+}
+
+/// What a ping asks for, besides its answer.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Pinged {
+    /// A newer record to adopt.
+    pub adopt: Option<Record>,
+    /// A read lease until this time, if the adopted view is still the ping's.
+    pub lease: Option<Timestamp>,
+}
+
+impl Membership {
+    /// Knows nothing.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Membership {
+        Membership {
+            record: None,
+            promised: Epoch::default(),
+            timing: Timing::default(),
+            heard: None,
+            announce_at: now,
+            announces: 0,
+            view_server: None,
+            pongs: VecDeque::new(),
+            complained: false,
+        }
+    }
+
+    /// The newest record adopted.
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
+    }
+
+    /// Timing of the cluster.
+    #[must_use]
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// The highest epoch promised or adopted.
+    #[must_use]
+    pub fn promised(&self) -> Epoch {
+        self.promised
+    }
+
+    /// The newest record's place in the order.
+    #[must_use]
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.record.as_ref().map(Record::stamp)
+    }
+
+    /// Whether this record is to be adopted. A server without a copy follows whatever history the
+    /// view server names.
+    #[must_use]
+    pub fn accepts(&mut self, record: &Record, holds_copy: bool) -> bool {
+        let same_history = self.record.as_ref().is_none_or(|known| known.history == record.history);
+        if !same_history {
+            if holds_copy {
+                if !std::mem::replace(&mut self.complained, true) {
+                    error!(
+                        ours = ?self.record.as_ref().map(|known| known.history),
+                        theirs = ?record.history,
+                        "this server holds a copy of another history and takes no part; restart \
+                         it to give that copy up"
+                    );
+                }
+                return false;
+            }
+            return true;
+        }
+        record.view.id.epoch >= self.promised && Some(record.stamp()) > self.stamp()
+    }
+
+    /// Adopts a record that was accepted.
+    pub fn adopt(&mut self, record: Record) {
+        let same_history = self.record.as_ref().is_none_or(|known| known.history == record.history);
+        self.promised = if same_history {
+            self.promised.max(record.view.id.epoch)
+        } else {
+            record.view.id.epoch
+        };
+        self.record = Some(record);
+    }
+
+    /// Takes a ping addressed to this process.
+    pub fn on_ping(&mut self, now: Timestamp, ping: &Ping, holds_copy: bool) -> Pinged {
+        self.heard = Some(now);
+        self.announces = 0;
+        self.timing = ping.timing;
+        if self.view_server != Some(ping.from) {
+            self.view_server = Some(ping.from);
+            self.pongs.clear();
+        }
+        let adopt = ping.record.clone().filter(|record| self.accepts(record, holds_copy));
+        if let Some(epoch) = ping.promise {
+            self.promised = self.promised.max(epoch);
+        }
+        let sent = ping.echo.and_then(|echo| {
+            self.pongs.iter().find(|(nonce, _)| *nonce == echo).map(|(_, sent)| *sent)
+        });
+        Pinged { adopt, lease: sent.map(|sent| sent + ping.timing.lease()) }
+    }
+
+    /// The answer to a ping. Its sending time counts from here: the lease that an echo of it grants
+    /// begins no later than the pong really leaves.
+    pub fn pong(
+        &mut self,
+        now: Timestamp,
+        config: &ServerConfig,
+        ping: &Ping,
+        holds_copy: bool,
+        reports: Vec<Report>,
+    ) -> Message {
+        if self.pongs.len() == REMEMBERED_PONGS {
+            self.pongs.pop_front();
+        }
+        self.pongs.push_back((ping.nonce, now));
+        Message::Pong(Box::new(Pong {
+            id: config.id.clone(),
+            from: config.incarnation,
+            to: ping.from,
+            nonce: ping.nonce,
+            address: config.advertise,
+            history: self.record.as_ref().map(|record| record.history),
+            holds_copy,
+            promised: self.promised,
+            adopted: self.stamp(),
+            record: ping.promise.and_then(|_| self.record.clone()),
+            reports,
+        }))
+    }
+
+    /// When an announce is due: at the start, and whenever the view server is silent.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Timestamp {
+        match self.heard {
+            Some(heard) => self.announce_at.max(heard + self.timing.dead_after()),
+            None => self.announce_at,
+        }
+    }
+
+    /// The announce that is due, if one is.
+    pub fn take_announce(&mut self, now: Timestamp, config: &ServerConfig) -> Option<Message> {
+        (now >= self.poll_timeout()).then(|| self.announce(now, config))
+    }
+
+    /// An announce, because a ping for another process came here.
+    pub fn announce_early(&mut self, now: Timestamp, config: &ServerConfig) -> Option<Message> {
+        (now >= self.announce_at).then(|| self.announce(now, config))
+    }
+
+    fn announce(&mut self, now: Timestamp, config: &ServerConfig) -> Message {
+        let first = self.timing.ping_interval() / 4;
+        let longest = self.timing.dead_after() / ANNOUNCE_PARTS;
+        self.announce_at = now + (first * (1 << self.announces.min(10))).min(longest);
+        self.announces = self.announces.saturating_add(1);
+        Message::Announce(Announce {
+            id: config.id.clone(),
+            incarnation: config.incarnation,
+            address: config.advertise,
+        })
+    }
+}

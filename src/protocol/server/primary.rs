@@ -1,0 +1,585 @@
+//! The serving primary: numbers operations, commits them when the backup has acknowledged them,
+//! applies them at commit, then answers. Reads follow [`super::reads`].
+//!
+//! Kept here: an operation that was given a number is answered with its result or not at all (D53);
+//! what is not acknowledged by the backup of this view is never visible (D22); the primary commits
+//! alone only in a view that has no backup, and never leaves a backup out by itself (I4).
+
+use std::net::SocketAddr;
+
+use tracing::error;
+
+use crate::config::{Limits, Timing};
+use crate::kv::command::Operation;
+use crate::kv::replica::Replica;
+use crate::protocol::message::{
+    Ack, Ask, FailReason, Link, Offer, Outcome, Report, ReportKind, Request, TransferAck,
+};
+use crate::protocol::server::intake::{Asker, Intake, Reception, plain_failure};
+use crate::protocol::server::reads::{self, Question, Read, Reads};
+use crate::protocol::server::replication::{Pipeline, Wire};
+use crate::protocol::server::state_transfer::Sender;
+use crate::protocol::server::{Answer, PlainRequest};
+use crate::protocol::view::{Member, Record};
+use crate::protocol::{Effect, Outbox};
+use crate::time::Timestamp;
+use crate::types::{Incarnation, OperationNumber, SessionId};
+
+/// Largest answer in the plain form: one datagram.
+const PLAIN_ANSWER_BYTES: usize = 60_000;
+
+/// The other copy.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Peer {
+    /// Entered when a view leaves the backup or joiner out. Nothing waits for anybody.
+    None,
+    /// Entered with the view in which a spare joins. It receives the state; nothing waits for it.
+    Joining(Member, Box<Sender>),
+    /// Entered with the view that names the joiner backup. Every operation needs its
+    /// acknowledgement, earlier ones included.
+    Backup(Member, Box<Pipeline>),
+}
+
+/// What every handler of the primary needs to know.
+pub struct Scope<'a> {
+    /// This process's clock.
+    pub now: Timestamp,
+    /// This process.
+    pub me: Incarnation,
+    /// Bounds.
+    pub limits: &'a Limits,
+    /// Timing of the cluster.
+    pub timing: &'a Timing,
+    /// The adopted record.
+    pub record: &'a Record,
+}
+
+impl Scope<'_> {
+    /// The header of a message to another server.
+    #[must_use]
+    pub fn link(&self, to: &Member) -> Link {
+        Link {
+            from: self.me,
+            to: to.incarnation,
+            history: self.record.history,
+            view: self.record.view.id,
+            since: self.record.view.since,
+        }
+    }
+
+    fn wire<'a>(&'a self, peer: &'a Member, flip: OperationNumber) -> Wire<'a> {
+        Wire { link: self.link(peer), peer, limits: self.limits, flip }
+    }
+}
+
+/// The role.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Primary {
+    replica: Replica,
+    peer: Peer,
+    intake: Intake,
+    reads: Reads,
+    /// The last operation that was committed without the present backup.
+    flip: OperationNumber,
+    /// Reads may be answered without a barrier before this. Bound to the present view.
+    lease: Option<Timestamp>,
+    /// Something has gathered that leaves at the end of the turn.
+    flush_due: bool,
+}
+
+type Out = Outbox<Answer>;
+
+impl Primary {
+    /// Takes over with this copy, alone. Its whole log counts as committed: the former primary may
+    /// have acknowledged any of it, and where it stood cannot be known (D45).
+    #[must_use]
+    pub fn activate(mut replica: Replica) -> Primary {
+        while replica.apply_next().is_some() {}
+        Primary {
+            flip: replica.last(),
+            replica,
+            peer: Peer::None,
+            intake: Intake::default(),
+            reads: Reads::default(),
+            lease: None,
+            flush_due: false,
+        }
+    }
+
+    /// The copy.
+    #[must_use]
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// Gives the copy up to another role. Whoever waits gets no answer: their operations may or
+    /// may not survive.
+    #[must_use]
+    pub fn into_replica(self) -> Replica {
+        self.replica
+    }
+
+    /// The other copy, if there is one.
+    #[must_use]
+    pub fn peer(&self) -> Option<&Member> {
+        match &self.peer {
+            Peer::None => None,
+            Peer::Joining(member, _) | Peer::Backup(member, _) => Some(member),
+        }
+    }
+
+    /// Goes on in a newer view, in which this server is still (or now) primary.
+    pub fn enter_view(&mut self, scope: &Scope<'_>, outbox: &mut Out) {
+        self.lease = None;
+        let view = &scope.record.view;
+        let former = std::mem::replace(&mut self.peer, Peer::None);
+        self.peer = match (&view.backup, &view.joining) {
+            (Some(backup), _) => {
+                let pipeline = match former {
+                    Peer::Backup(same, pipeline) if same.incarnation == backup.incarnation => {
+                        Some(*pipeline)
+                    }
+                    Peer::Joining(same, sender) if same.incarnation == backup.incarnation => {
+                        // From here on every operation needs the joiner's acknowledgement. What
+                        // was committed alone ends here.
+                        self.flip = self.replica.last();
+                        sender.into_pipeline()
+                    }
+                    Peer::Backup(..) | Peer::Joining(..) | Peer::None => None,
+                };
+                // A backup of which nothing is known acknowledges from the first operation that is
+                // still remembered; if it lacks an earlier one, it stalls and is left out.
+                let mut pipeline =
+                    pipeline.unwrap_or_else(|| Pipeline::new(scope.now, self.replica.forgotten()));
+                pipeline.enter_view(scope.now);
+                Peer::Backup(backup.clone(), Box::new(pipeline))
+            }
+            (None, Some(joining)) => {
+                Peer::Joining(joining.clone(), Box::new(Sender::new(scope.now)))
+            }
+            (None, None) => Peer::None,
+        };
+        if self.is_alone() {
+            for read in self.reads.take_all_unproven() {
+                self.answer_proven(scope, read, outbox);
+            }
+        } else if let Peer::Backup(_, pipeline) = &mut self.peer {
+            // Barriers of the view before prove nothing here.
+            let barrier = pipeline.draw_barrier(scope.now);
+            let waiting = self.reads.take_all_unproven();
+            for read in waiting {
+                self.reads.add(read);
+            }
+            self.reads.prove_by(barrier);
+        }
+        self.flush_due = true;
+        self.advance(scope, outbox);
+    }
+
+    /// Nobody but this server holds everything, so nobody else can be activated.
+    fn is_alone(&self) -> bool {
+        match self.peer {
+            Peer::None | Peer::Joining(..) => true,
+            Peer::Backup(..) => false,
+        }
+    }
+
+    fn has_diverged(&self) -> bool {
+        match &self.peer {
+            Peer::Backup(_, pipeline) => pipeline.has_diverged(),
+            Peer::None | Peer::Joining(..) => false,
+        }
+    }
+
+    /// Whether the backup holds everything that is numbered.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        match &self.peer {
+            Peer::None => true,
+            Peer::Joining(..) => false,
+            Peer::Backup(_, pipeline) => pipeline.acked() >= self.flip && !pipeline.has_diverged(),
+        }
+    }
+
+    /// A lease that began when a pong was sent.
+    pub fn grant_lease(&mut self, until: Timestamp) {
+        self.lease = self.lease.max(Some(until));
+    }
+
+    /// What the view server must know.
+    #[must_use]
+    pub fn reports(&self, scope: &Scope<'_>) -> Vec<Report> {
+        let overdue = |since: Option<Timestamp>| {
+            since.is_some_and(|since| scope.now.since(since) >= scope.timing.dead_after())
+        };
+        let (member, kind) = match &self.peer {
+            Peer::None => return Vec::new(),
+            Peer::Joining(member, sender) => (
+                member,
+                if sender.has_diverged() {
+                    Some(ReportKind::Diverged)
+                } else if overdue(sender.waiting_since()) {
+                    Some(ReportKind::Stalled)
+                } else {
+                    sender.is_caught_up(&self.replica, scope.limits).then_some(ReportKind::CaughtUp)
+                },
+            ),
+            Peer::Backup(member, pipeline) => (
+                member,
+                if pipeline.has_diverged() {
+                    Some(ReportKind::Diverged)
+                } else if overdue(pipeline.waiting_since()) {
+                    Some(ReportKind::Stalled)
+                } else {
+                    (pipeline.acked() >= self.flip).then_some(ReportKind::Synced)
+                },
+            ),
+        };
+        let view = scope.record.view.id;
+        let report = |kind| Report { view, about: member.incarnation, kind };
+        kind.map(report).into_iter().collect()
+    }
+
+    /// This process was stopped: nobody is called stalled for that.
+    pub fn forgive(&mut self, now: Timestamp) {
+        match &mut self.peer {
+            Peer::None => {}
+            Peer::Joining(_, sender) => sender.forgive(now),
+            Peer::Backup(_, pipeline) => pipeline.forgive(now),
+        }
+    }
+
+    /// A request of the client library.
+    pub fn on_request(
+        &mut self,
+        scope: &Scope<'_>,
+        from: SocketAddr,
+        request: Request,
+        outbox: &mut Out,
+    ) {
+        if self.has_diverged() {
+            return;
+        }
+        let asker = Asker::Client { to: from, client: request.client, id: request.id };
+        let view = scope.record.view.id;
+        if self.is_busy(scope.limits, &request.ask) {
+            let (to, message) = asker.answer(view, Outcome::Busy);
+            outbox.send(to, message);
+            return;
+        }
+        let reception = match request.ask {
+            Ask::Open { nonce } => {
+                let (limits, replica) = (scope.limits, &mut self.replica);
+                self.intake.on_open(nonce, asker.clone(), view, limits, replica)
+            }
+            Ask::Write { origin, command } => {
+                let (limits, replica) = (scope.limits, &mut self.replica);
+                self.intake.on_write(origin, command, asker.clone(), limits, replica)
+            }
+            Ask::Get { key, page: Some(page), .. } => {
+                let outcome = reads::later_page(&self.replica, &key, page, scope.limits.page_bytes);
+                Reception::Answered(outcome)
+            }
+            Ask::Get { ref key, after, page: None } => {
+                let key = key.clone();
+                if self.has_lease(scope.now) && !reads::is_behind(&self.replica, after) {
+                    let read = Read { asker, question: Question::Get { key, after } };
+                    self.answer_under_lease(scope, &read, request, outbox);
+                } else {
+                    let read = Read { asker, question: Question::Get { key, after } };
+                    self.on_read(scope, read, outbox);
+                }
+                return;
+            }
+        };
+        match reception {
+            Reception::Waits => {}
+            Reception::Answered(outcome) => {
+                let (to, message) = asker.answer(view, outcome);
+                outbox.send(to, message);
+            }
+            Reception::UnknownSession => {
+                self.on_read(scope, Read { asker, question: Question::Expired }, outbox);
+            }
+        }
+        self.after_intake(scope, outbox);
+    }
+
+    /// A request in the plain form: executed once for the datagram it came in.
+    pub fn on_plain(&mut self, scope: &Scope<'_>, request: PlainRequest, outbox: &mut Out) {
+        if self.has_diverged() {
+            return;
+        }
+        let view = scope.record.view.id;
+        let full = match &request {
+            PlainRequest::Write(..) => self.is_full(scope.limits),
+            PlainRequest::Get(..) => self.reads.len() >= scope.limits.pending_reads,
+        };
+        match request {
+            PlainRequest::Write(_, asker) | PlainRequest::Get(_, asker) if full => {
+                let (to, message) = asker.answer(view, Outcome::Busy);
+                outbox.send(to, message);
+            }
+            PlainRequest::Write(command, asker) => {
+                self.intake.on_plain(command, asker, &mut self.replica);
+                self.after_intake(scope, outbox);
+            }
+            PlainRequest::Get(key, asker) => {
+                let question = Question::Get { key, after: None };
+                self.on_read(scope, Read { asker, question }, outbox);
+            }
+        }
+    }
+
+    fn after_intake(&mut self, scope: &Scope<'_>, outbox: &mut Out) {
+        self.flush_due = true;
+        if self.is_alone() {
+            self.advance(scope, outbox);
+        }
+    }
+
+    fn is_busy(&self, limits: &Limits, ask: &Ask) -> bool {
+        match ask {
+            Ask::Open { .. } | Ask::Write { .. } => self.is_full(limits),
+            Ask::Get { .. } => self.reads.len() >= limits.pending_reads,
+        }
+    }
+
+    /// Whether so much waits for the other copy that new writes are turned away for a moment.
+    fn is_full(&self, limits: &Limits) -> bool {
+        match &self.peer {
+            Peer::None => false,
+            Peer::Joining(_, sender) => sender.is_full(&self.replica, limits),
+            Peer::Backup(_, pipeline) => {
+                pipeline.lag(&self.replica) >= limits.pending_operations as u64
+                    || self.replica.log_bytes() > limits.history_bytes + limits.backlog_bytes
+            }
+        }
+    }
+
+    fn on_read(&mut self, scope: &Scope<'_>, read: Read, outbox: &mut Out) {
+        if self.is_alone() {
+            self.answer_proven(scope, read, outbox);
+        } else {
+            self.reads.add(read);
+            self.flush_due = true;
+        }
+    }
+
+    fn has_lease(&self, now: Timestamp) -> bool {
+        !self.is_alone() && self.lease.is_some_and(|until| now < until)
+    }
+
+    fn answer_under_lease(
+        &self,
+        scope: &Scope<'_>,
+        read: &Read,
+        request: Request,
+        outbox: &mut Out,
+    ) {
+        let Some(before) = self.lease else { return };
+        let outcome = reads::evaluate(&self.replica, &read.question, scope.limits.page_bytes);
+        let (to, message) = read.asker.answer(scope.record.view.id, outcome);
+        let request = Box::new(request);
+        outbox.push(Effect::SendBefore { before, to, message, request });
+    }
+
+    /// Answers a question that is proven, unless earlier writes of its session are missing.
+    fn answer_proven(&mut self, scope: &Scope<'_>, read: Read, outbox: &mut Out) {
+        if let Question::Get { after, .. } = &read.question
+            && let Some((session, _)) = *after
+            && reads::is_behind(&self.replica, *after)
+        {
+            self.reads.add_behind(session, read);
+            return;
+        }
+        let view = scope.record.view.id;
+        if let (Asker::Plain { to, .. }, Question::Get { key, .. }) = (&read.asker, &read.question)
+        {
+            let list = self.replica.store().get(key);
+            if list.is_some_and(|list| !reads::fits_plain(list, PLAIN_ANSWER_BYTES)) {
+                let detail = Some("the list does not fit a datagram; use the client".to_owned());
+                outbox.send(*to, plain_failure(FailReason::TooLarge, view, detail));
+                return;
+            }
+        }
+        let page_bytes = match read.asker {
+            Asker::Client { .. } => scope.limits.page_bytes,
+            Asker::Plain { .. } => usize::MAX,
+        };
+        let outcome = reads::evaluate(&self.replica, &read.question, page_bytes);
+        let (to, message) = read.asker.answer(view, outcome);
+        outbox.send(to, message);
+    }
+
+    /// Commits, applies and answers everything that may be.
+    fn advance(&mut self, scope: &Scope<'_>, outbox: &mut Out) {
+        let committed = match &self.peer {
+            Peer::None | Peer::Joining(..) => self.replica.last(),
+            Peer::Backup(_, pipeline) => pipeline.acked(),
+        };
+        let answers = self.apply_up_to(committed);
+        self.answer_applied(scope, answers, outbox);
+    }
+
+    fn apply_up_to(&mut self, committed: OperationNumber) -> Vec<AppliedAnswer> {
+        let mut answers = Vec::new();
+        while self.replica.applied() < committed
+            && let Some(applied) = self.replica.apply_next()
+        {
+            if let Peer::Joining(_, sender) = &mut self.peer {
+                sender.on_applied(&applied, &self.replica);
+            }
+            let session = match &applied.operation {
+                Operation::Write { origin, .. } => origin.map(|origin| origin.session),
+                Operation::Open { .. } => None,
+            };
+            let sessions = applied.evicted.iter().copied().chain(session).collect();
+            answers.push(AppliedAnswer { answer: self.intake.on_applied(&applied), sessions });
+        }
+        answers
+    }
+
+    fn answer_applied(&mut self, scope: &Scope<'_>, answers: Vec<AppliedAnswer>, outbox: &mut Out) {
+        for AppliedAnswer { answer, sessions } in answers {
+            if let Some((asker, outcome)) = answer {
+                let (to, message) = asker.answer(scope.record.view.id, outcome);
+                outbox.send(to, message);
+            }
+            for session in sessions {
+                for read in self.reads.take_behind(session) {
+                    self.answer_proven(scope, read, outbox);
+                }
+            }
+        }
+        let needed = match &self.peer {
+            Peer::None => self.replica.applied(),
+            Peer::Joining(_, sender) => sender.holds(&self.replica),
+            Peer::Backup(_, pipeline) => pipeline.acked(),
+        };
+        let limits = scope.limits;
+        self.replica.trim(needed.next(), limits.history_operations, limits.history_bytes);
+    }
+
+    /// An acknowledgement whose link was checked against the adopted view.
+    pub fn on_ack(&mut self, scope: &Scope<'_>, ack: &Ack, outbox: &mut Out) {
+        let flip = self.flip;
+        match &mut self.peer {
+            Peer::Backup(member, pipeline) if member.incarnation == ack.link.from => {
+                if pipeline.has_diverged() {
+                    return;
+                }
+                let wire = scope.wire(member, flip);
+                pipeline.on_ack(scope.now, ack, &self.replica, &wire, outbox);
+                if pipeline.has_diverged() {
+                    return self.shout(ack);
+                }
+                let (acked, confirmed) = (pipeline.acked(), pipeline.confirmed());
+                let answers = self.apply_up_to(acked);
+                // The proof that both copies are identical, with every acknowledgement: answers
+                // leave only after it.
+                if let Peer::Backup(_, pipeline) = &mut self.peer
+                    && pipeline.compare(ack, &self.replica)
+                {
+                    return self.shout(ack);
+                }
+                self.answer_applied(scope, answers, outbox);
+                for read in self.reads.take_proven(confirmed) {
+                    self.answer_proven(scope, read, outbox);
+                }
+                self.flush_due = true;
+            }
+            Peer::Joining(member, sender) if member.incarnation == ack.link.from => {
+                let Some(pipeline) = sender.pipeline() else { return };
+                let wire = scope.wire(member, flip);
+                pipeline.on_ack(scope.now, ack, &self.replica, &wire, outbox);
+                if pipeline.compare(ack, &self.replica) {
+                    return self.shout(ack);
+                }
+                self.flush_due = true;
+            }
+            Peer::None | Peer::Joining(..) | Peer::Backup(..) => {}
+        }
+    }
+
+    fn shout(&self, ack: &Ack) {
+        error!(
+            operation = %ack.applied,
+            theirs = ack.digest,
+            ours = ?self.replica.digest_at(ack.applied),
+            "the other copy differs from ours at the same operation; it must be replaced"
+        );
+    }
+
+    /// An offer whose link was checked against the adopted view.
+    pub fn on_offer(&mut self, scope: &Scope<'_>, offer: &Offer, outbox: &mut Out) {
+        let flip = self.flip;
+        if let Peer::Joining(member, sender) = &mut self.peer
+            && member.incarnation == offer.link.from
+        {
+            let wire = scope.wire(member, flip);
+            sender.on_offer(scope.now, offer, &self.replica, &wire, outbox);
+            self.flush_due = true;
+        }
+    }
+
+    /// A transfer acknowledgement whose link was checked against the adopted view.
+    pub fn on_transfer_ack(&mut self, scope: &Scope<'_>, ack: &TransferAck, outbox: &mut Out) {
+        let flip = self.flip;
+        if let Peer::Joining(member, sender) = &mut self.peer
+            && member.incarnation == ack.link.from
+        {
+            sender.on_transfer_ack(scope.now, ack, &scope.wire(member, flip), outbox);
+            self.flush_due = true;
+        }
+    }
+
+    /// Whether something leaves at the end of the turn.
+    #[must_use]
+    pub fn is_flush_due(&self) -> bool {
+        self.flush_due
+    }
+
+    /// When to call [`Primary::on_timeout`] for what was not acknowledged.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        match &self.peer {
+            Peer::None => None,
+            Peer::Joining(_, sender) => sender.poll_timeout(),
+            Peer::Backup(_, pipeline) => pipeline.poll_timeout(),
+        }
+    }
+
+    /// Sends what has gathered, and again what was not acknowledged in time.
+    pub fn on_timeout(&mut self, scope: &Scope<'_>, outbox: &mut Out) {
+        let flip = self.flip;
+        let flush = std::mem::take(&mut self.flush_due);
+        match &mut self.peer {
+            Peer::None => {}
+            Peer::Joining(member, sender) => {
+                let wire = scope.wire(member, flip);
+                sender.on_timeout(scope.now, &self.replica, &wire, outbox);
+                if flush {
+                    sender.flush(scope.now, &self.replica, &wire, outbox);
+                }
+            }
+            Peer::Backup(member, pipeline) => {
+                let wire = scope.wire(member, flip);
+                pipeline.on_timeout(scope.now, &self.replica, &wire, outbox);
+                if flush {
+                    if self.reads.needs_barrier() {
+                        let barrier = pipeline.draw_barrier(scope.now);
+                        self.reads.prove_by(barrier);
+                    }
+                    pipeline.flush(scope.now, &self.replica, &wire, outbox);
+                }
+            }
+        }
+    }
+}
+
+struct AppliedAnswer {
+    answer: Option<(Asker, Outcome)>,
+    /// Sessions whose reads may go on.
+    sessions: Vec<SessionId>,
+}

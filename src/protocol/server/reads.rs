@@ -1,0 +1,186 @@
+//! Reads, and other statements about the present that need a proof.
+//!
+//! Kept here (I9, no-stale-read): a read is answered from committed state, and only after this
+//! server has shown that it was still the serving primary *after the read arrived*: by a barrier
+//! first sent after that and confirmed by the backup in this view, by a lease that is valid when the
+//! answer leaves, or by being the only eligible copy. It waits besides until the earlier writes of
+//! its session are applied.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::kv::command::{Key, Value};
+use crate::kv::replica::Replica;
+use crate::kv::store::List;
+use crate::protocol::message::{Outcome, Page, PageRequest};
+use crate::protocol::server::intake::Asker;
+use crate::types::{RequestNumber, SessionId};
+
+/// What shall be said about the present.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Question {
+    /// The list under a key, or its first page.
+    Get {
+        /// Which list.
+        key: Key,
+        /// The session's last write before the read.
+        after: Option<(SessionId, RequestNumber)>,
+    },
+    /// That a session is not known.
+    Expired,
+}
+
+/// A question and who asked it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Read {
+    /// Who.
+    pub asker: Asker,
+    /// What.
+    pub question: Question,
+}
+
+/// Questions that wait.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Reads {
+    /// Arrived since a barrier was last drawn.
+    unproven: Vec<Read>,
+    /// Wait for this barrier, oldest first.
+    proving: VecDeque<(u64, Vec<Read>)>,
+    /// Proven, but earlier writes of the session are not applied yet.
+    behind: BTreeMap<SessionId, Vec<Read>>,
+    count: usize,
+}
+
+impl Reads {
+    /// Number of questions that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// A question that needs a barrier.
+    pub fn add(&mut self, read: Read) {
+        self.count += 1;
+        self.unproven.push(read);
+    }
+
+    /// A proven question that needs earlier writes of its session.
+    pub fn add_behind(&mut self, session: SessionId, read: Read) {
+        self.count += 1;
+        self.behind.entry(session).or_default().push(read);
+    }
+
+    /// Whether a barrier must be drawn.
+    #[must_use]
+    pub fn needs_barrier(&self) -> bool {
+        !self.unproven.is_empty()
+    }
+
+    /// Everything that has arrived waits for this barrier, which was never sent yet.
+    pub fn prove_by(&mut self, barrier: u64) {
+        let reads = std::mem::take(&mut self.unproven);
+        match self.proving.back_mut() {
+            Some((last, waiting)) if *last == barrier => waiting.extend(reads),
+            Some(_) | None => self.proving.push_back((barrier, reads)),
+        }
+    }
+
+    /// The questions that this barrier proves.
+    pub fn take_proven(&mut self, barrier: u64) -> Vec<Read> {
+        let mut proven = Vec::new();
+        while let Some((_, reads)) = self.proving.pop_front_if(|(number, _)| *number <= barrier) {
+            self.count -= reads.len();
+            proven.extend(reads);
+        }
+        proven
+    }
+
+    /// All questions that lack a proof: nobody else can be primary any more.
+    pub fn take_all_unproven(&mut self) -> Vec<Read> {
+        let mut all = self.take_proven(u64::MAX);
+        self.count -= self.unproven.len();
+        all.append(&mut self.unproven);
+        all
+    }
+
+    /// The questions that waited for writes of this session.
+    pub fn take_behind(&mut self, session: SessionId) -> Vec<Read> {
+        let reads = self.behind.remove(&session).unwrap_or_default();
+        self.count -= reads.len();
+        reads
+    }
+}
+
+/// Whether the session's writes up to this one are applied; an unknown session has none to wait
+/// for, and the client is told so.
+#[must_use]
+pub fn is_behind(replica: &Replica, after: Option<(SessionId, RequestNumber)>) -> bool {
+    after.is_some_and(|(session, number)| {
+        replica.sessions().get(session).is_some_and(|known| known.executed < number)
+    })
+}
+
+/// What the copy says now.
+#[must_use]
+pub fn evaluate(replica: &Replica, question: &Question, page_bytes: usize) -> Outcome {
+    match question {
+        Question::Expired => Outcome::SessionExpired,
+        Question::Get { after: Some((session, _)), .. }
+            if replica.sessions().get(*session).is_none() =>
+        {
+            Outcome::SessionExpired
+        }
+        Question::Get { key, .. } => match replica.store().get(key) {
+            None => Outcome::Missing,
+            Some(list) => Outcome::Page(page(list, 0, list.values().len(), page_bytes)),
+        },
+    }
+}
+
+/// A later page of a list. Needs no proof: within a generation the elements before `end` never
+/// change, and they were committed when the first page was read.
+#[must_use]
+pub fn later_page(
+    replica: &Replica,
+    key: &Key,
+    request: PageRequest,
+    page_bytes: usize,
+) -> Outcome {
+    let start = usize::try_from(request.start).unwrap_or(usize::MAX);
+    let end = usize::try_from(request.end).unwrap_or(usize::MAX);
+    match replica.store().get(key) {
+        Some(list)
+            if list.generation() == request.generation
+                && start < end
+                && end <= list.values().len() =>
+        {
+            Outcome::Page(page(list, start, end, page_bytes))
+        }
+        Some(_) | None => Outcome::GenerationChanged,
+    }
+}
+
+fn page(list: &List, start: usize, end: usize, page_bytes: usize) -> Page {
+    let mut bytes = 0;
+    let fits = |value: &&Value| {
+        let first = bytes == 0;
+        bytes += value.0.len() + 4;
+        first || bytes <= page_bytes
+    };
+    let values = list.values()[start..end].iter().take_while(fits).cloned().collect();
+    Page { generation: list.generation(), start: start as u64, end: end as u64, values }
+}
+
+/// Whether a list surely fits into one datagram as JSON, which is all that the plain form can have.
+#[must_use]
+pub fn fits_plain(list: &List, limit: usize) -> bool {
+    let mut size = 0;
+    for value in list.values() {
+        let escapes = value.0.bytes().filter(|byte| *byte < 0x20).count() * 5
+            + value.0.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+        size += value.0.len() + escapes + 3;
+        if size > limit {
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,575 @@
+//! State transfer: [`Sender`] at the primary, [`Joining`] at the joiner.
+//!
+//! The joiner offers what it holds. If the primary's own history has the same digest at the same
+//! operation, the copy is kept and only what came later is replicated; otherwise it is wiped and
+//! the state is streamed while the primary serves. After that the joiner follows like a backup,
+//! though nothing waits for it yet. A new attempt is a new view, hence a new `since`; pieces of
+//! another attempt are ignored (I10).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::config::Limits;
+use crate::kv::replica::{Applied, Replica};
+use crate::kv::transfer::{Growing, Item, Walk};
+use crate::protocol::Outbox;
+use crate::protocol::message::{Link, Message, Offer, Transfer, TransferAck, Verdict};
+use crate::protocol::round_trip::RoundTrip;
+use crate::protocol::server::backup::Backup;
+use crate::protocol::server::replication::{Pipeline, Wire};
+use crate::time::Timestamp;
+use crate::types::{OperationNumber, ViewId};
+
+/// Messages of a stream that may wait for an earlier one at the joiner.
+const EARLY_MESSAGES: u64 = 1024;
+
+/// The primary's half of one attempt.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Sender {
+    stage: Stage,
+    /// The last sign that the joiner comes closer.
+    progress: Timestamp,
+    /// The joiner ended with another digest than ours.
+    diverged: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Stage {
+    /// Entered with the view; left when the joiner's offer arrives.
+    AwaitingOffer,
+    /// The joiner's copy was refused; left when it has confirmed the end of the stream.
+    Streaming(Box<Stream>),
+    /// The joiner holds a complete copy and follows.
+    Following {
+        pipeline: Pipeline,
+        /// The verdict, for an offer that is repeated.
+        kept: bool,
+    },
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Stream {
+    walk: Walk,
+    /// Items in the order of their effects, not yet in a message.
+    ready: VecDeque<Item>,
+    ready_bytes: usize,
+    /// Messages that are not acknowledged, oldest first, with the sequence number of the first.
+    flights: VecDeque<Flight>,
+    first_flight: u64,
+    flight_bytes: usize,
+    round_trip: RoundTrip,
+    attempt: u32,
+    retry_at: Option<Timestamp>,
+    /// When a gap was last filled, so that one loss is not answered by many copies.
+    gap_filled: Timestamp,
+    /// The operation at which the walk ended.
+    ended: Option<OperationNumber>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Flight {
+    items: Vec<Item>,
+    bytes: usize,
+    sent: Timestamp,
+    once: bool,
+}
+
+impl Sender {
+    /// A new attempt.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Sender {
+        Sender { stage: Stage::AwaitingOffer, progress: now, diverged: false }
+    }
+
+    /// The joiner's pipeline, once it holds a complete copy: it becomes the backup's.
+    #[must_use]
+    pub fn into_pipeline(self) -> Option<Pipeline> {
+        match self.stage {
+            Stage::Following { pipeline, .. } => Some(pipeline),
+            Stage::AwaitingOffer | Stage::Streaming(_) => None,
+        }
+    }
+
+    /// Whether the joiner lacks no more than a window: it can become backup.
+    #[must_use]
+    pub fn is_caught_up(&self, replica: &Replica, limits: &Limits) -> bool {
+        match &self.stage {
+            Stage::Following { pipeline, .. } => {
+                !pipeline.has_diverged()
+                    && pipeline.lag(replica) <= limits.pending_operations as u64 / 16
+            }
+            Stage::AwaitingOffer | Stage::Streaming(_) => false,
+        }
+    }
+
+    /// Whether the joiner's copy was seen to differ.
+    #[must_use]
+    pub fn has_diverged(&self) -> bool {
+        match &self.stage {
+            Stage::Following { pipeline, .. } => pipeline.has_diverged(),
+            Stage::AwaitingOffer | Stage::Streaming(_) => self.diverged,
+        }
+    }
+
+    /// Since when the joiner has come no closer while something was waiting for it.
+    #[must_use]
+    pub fn waiting_since(&self) -> Option<Timestamp> {
+        match &self.stage {
+            Stage::AwaitingOffer | Stage::Streaming(_) => Some(self.progress),
+            Stage::Following { pipeline, .. } => pipeline.waiting_since(),
+        }
+    }
+
+    /// This process was stopped: its own pause is not the joiner's.
+    pub fn forgive(&mut self, now: Timestamp) {
+        self.progress = now;
+        if let Stage::Following { pipeline, .. } = &mut self.stage {
+            pipeline.forgive(now);
+        }
+    }
+
+    /// Whether so much waits for the joiner that writes must slow down.
+    #[must_use]
+    pub fn is_full(&self, replica: &Replica, limits: &Limits) -> bool {
+        match &self.stage {
+            Stage::AwaitingOffer => false,
+            Stage::Streaming(stream) => {
+                stream.ready_bytes > limits.backlog_bytes
+                    || stream.ended.is_some() && replica.log_bytes() > 2 * limits.backlog_bytes
+            }
+            Stage::Following { pipeline, .. } => {
+                pipeline.lag(replica) > limits.pending_operations as u64
+                    || replica.log_bytes() > 2 * limits.backlog_bytes
+            }
+        }
+    }
+
+    /// Operations up to here are no longer needed for this joiner.
+    #[must_use]
+    pub fn holds(&self, replica: &Replica) -> OperationNumber {
+        match &self.stage {
+            // The offer may name any operation of the history.
+            Stage::AwaitingOffer => replica.applied(),
+            Stage::Streaming(stream) => stream.ended.unwrap_or(replica.applied()),
+            Stage::Following { pipeline, .. } => pipeline.acked(),
+        }
+    }
+
+    /// An operation was applied: what it changes of the things already streamed follows them.
+    pub fn on_applied(&mut self, applied: &Applied, replica: &Replica) {
+        if let Stage::Streaming(stream) = &mut self.stage
+            && stream.ended.is_none()
+        {
+            let mut items = Vec::new();
+            stream.walk.on_applied(applied, replica, &mut items);
+            stream.extend(items);
+        }
+    }
+
+    /// The joiner is there.
+    pub fn on_offer<A>(
+        &mut self,
+        now: Timestamp,
+        offer: &Offer,
+        replica: &Replica,
+        to: &Wire<'_>,
+        outbox: &mut Outbox<A>,
+    ) {
+        let keep = match &self.stage {
+            Stage::AwaitingOffer => {
+                self.progress = now;
+                let same = offer.copy.filter(|(applied, digest)| {
+                    // Every later operation must still be there to be replicated.
+                    *applied >= replica.forgotten() && replica.digest_at(*applied) == Some(*digest)
+                });
+                self.stage = match same {
+                    Some((applied, _)) => {
+                        Stage::Following { pipeline: Pipeline::new(now, applied), kept: true }
+                    }
+                    None => Stage::Streaming(Box::new(Stream::new())),
+                };
+                same.is_some()
+            }
+            Stage::Streaming(_) => false,
+            Stage::Following { kept, .. } => *kept,
+        };
+        outbox.send(to.peer.address, Message::Verdict(Verdict { link: to.link, keep }));
+    }
+
+    /// The joiner has applied messages of the stream.
+    pub fn on_transfer_ack<A>(
+        &mut self,
+        now: Timestamp,
+        ack: &TransferAck,
+        to: &Wire<'_>,
+        outbox: &mut Outbox<A>,
+    ) {
+        let Stage::Streaming(stream) = &mut self.stage else { return };
+        if ack.diverged {
+            self.diverged = true;
+            return;
+        }
+        if !stream.on_ack(now, ack.sequence, to) {
+            stream.fill_gap(now, to, outbox);
+            return;
+        }
+        self.progress = now;
+        if let Some(ended) = stream.ended
+            && stream.flights.is_empty()
+            && stream.ready.is_empty()
+        {
+            let pipeline = Pipeline::new(now, ended);
+            self.stage = Stage::Following { pipeline, kept: false };
+        }
+    }
+
+    /// The pipeline of a joiner that follows.
+    pub fn pipeline(&mut self) -> Option<&mut Pipeline> {
+        match &mut self.stage {
+            Stage::Following { pipeline, .. } => Some(pipeline),
+            Stage::AwaitingOffer | Stage::Streaming(_) => None,
+        }
+    }
+
+    /// Sends as much as the window allows.
+    pub fn flush<A>(
+        &mut self,
+        now: Timestamp,
+        replica: &Replica,
+        to: &Wire<'_>,
+        outbox: &mut Outbox<A>,
+    ) {
+        match &mut self.stage {
+            Stage::AwaitingOffer => {}
+            Stage::Streaming(stream) => stream.flush(now, replica, to, outbox),
+            Stage::Following { pipeline, .. } => pipeline.flush(now, replica, to, outbox),
+        }
+    }
+
+    /// When to call [`Sender::on_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        match &self.stage {
+            Stage::AwaitingOffer => None,
+            Stage::Streaming(stream) => stream.retry_at,
+            Stage::Following { pipeline, .. } => pipeline.poll_timeout(),
+        }
+    }
+
+    /// Sends again what was not acknowledged in time.
+    pub fn on_timeout<A>(
+        &mut self,
+        now: Timestamp,
+        replica: &Replica,
+        to: &Wire<'_>,
+        outbox: &mut Outbox<A>,
+    ) {
+        match &mut self.stage {
+            Stage::AwaitingOffer => {}
+            Stage::Streaming(stream) => stream.on_timeout(now, to, outbox),
+            Stage::Following { pipeline, .. } => pipeline.on_timeout(now, replica, to, outbox),
+        }
+    }
+}
+
+impl Stream {
+    fn new() -> Stream {
+        Stream {
+            walk: Walk::default(),
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            flights: VecDeque::new(),
+            first_flight: 1,
+            flight_bytes: 0,
+            round_trip: RoundTrip::default(),
+            attempt: 0,
+            retry_at: None,
+            gap_filled: Timestamp::ZERO,
+            ended: None,
+        }
+    }
+
+    fn extend(&mut self, items: Vec<Item>) {
+        for item in items {
+            self.ready_bytes += item.size();
+            self.ready.push_back(item);
+        }
+    }
+
+    fn flush<A>(
+        &mut self,
+        now: Timestamp,
+        replica: &Replica,
+        to: &Wire<'_>,
+        outbox: &mut Outbox<A>,
+    ) {
+        let budget = to.limits.datagram_bytes_to(to.peer.address) * 3 / 4;
+        while self.flight_bytes < to.limits.window_bytes {
+            // The walk goes on only when every earlier effect is on its way: what it finds now is
+            // newer than they are.
+            if self.ready.is_empty() && self.ended.is_none() {
+                let mut items = Vec::new();
+                self.walk.advance(replica, budget, &mut items);
+                if self.walk == Walk::Finished {
+                    self.ended = Some(replica.applied());
+                }
+                self.extend(items);
+            }
+            if self.ready.is_empty() {
+                break;
+            }
+            let (mut items, mut bytes) = (Vec::new(), 0);
+            while let Some(item) =
+                self.ready.pop_front_if(|item| bytes == 0 || bytes + item.size() <= budget)
+            {
+                bytes += item.size();
+                items.push(item);
+            }
+            self.ready_bytes -= bytes;
+            self.flight_bytes += bytes;
+            let flight = Flight { items, bytes, sent: now, once: true };
+            let sequence = self.first_flight + self.flights.len() as u64;
+            outbox.send(to.peer.address, flight.message(to, sequence));
+            self.flights.push_back(flight);
+            self.arm(now, to);
+        }
+    }
+
+    fn arm(&mut self, now: Timestamp, to: &Wire<'_>) {
+        if self.retry_at.is_none() {
+            self.retry_at = Some(now + self.round_trip.timeout(self.attempt, to.link.from.0));
+        }
+    }
+
+    /// Returns whether anything new was acknowledged.
+    fn on_ack(&mut self, now: Timestamp, sequence: u64, to: &Wire<'_>) -> bool {
+        let mut news = false;
+        while self.first_flight <= sequence {
+            let Some(flight) = self.flights.pop_front() else { break };
+            if flight.once {
+                self.round_trip.sample(now.since(flight.sent));
+            }
+            self.flight_bytes -= flight.bytes;
+            self.first_flight += 1;
+            news = true;
+        }
+        if news {
+            self.attempt = 0;
+            self.retry_at = None;
+            if !self.flights.is_empty() {
+                self.arm(now, to);
+            }
+        }
+        news
+    }
+
+    /// An acknowledgement told nothing new: a later message arrived before the first one in flight.
+    fn fill_gap<A>(&mut self, now: Timestamp, to: &Wire<'_>, outbox: &mut Outbox<A>) {
+        let patience = self.round_trip.smoothed();
+        let Some(first) = self.flights.front_mut() else { return };
+        if now.since(first.sent) >= patience && now.since(self.gap_filled) >= patience {
+            self.gap_filled = now;
+            first.once = false;
+            outbox.send(to.peer.address, first.message(to, self.first_flight));
+        }
+    }
+
+    fn on_timeout<A>(&mut self, now: Timestamp, to: &Wire<'_>, outbox: &mut Outbox<A>) {
+        if self.retry_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.attempt = self.attempt.saturating_add(1);
+        self.retry_at = None;
+        let budget = to.limits.datagram_bytes_to(to.peer.address);
+        let mut bytes = 0;
+        for (sequence, flight) in (self.first_flight..).zip(&mut self.flights) {
+            if bytes > budget * 4 {
+                break;
+            }
+            bytes += flight.bytes;
+            flight.once = false;
+            outbox.send(to.peer.address, flight.message(to, sequence));
+        }
+        self.arm(now, to);
+    }
+}
+
+impl Flight {
+    fn message(&self, to: &Wire<'_>, sequence: u64) -> Message {
+        Message::Transfer(Transfer { link: to.link, sequence, items: self.items.clone() })
+    }
+}
+
+/// The joiner's half of one attempt.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Joining {
+    since: ViewId,
+    state: JoiningState,
+    /// Messages of the stream applied so far.
+    sequence: u64,
+    ack_due: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum JoiningState {
+    /// Entered with the view; left with the primary's verdict. The former copy is still there.
+    Offering { replica: Option<Replica>, attempt: u32, retry_at: Timestamp },
+    /// The former copy is wiped, a new one grows.
+    Receiving { growing: Growing, early: BTreeMap<u64, Vec<Item>>, early_bytes: usize },
+    /// The stream did not fit or ended in another digest. Left with the next view.
+    Failed,
+    /// The copy is complete and follows.
+    Following(Backup),
+}
+
+impl Joining {
+    /// Begins an attempt with whatever complete copy this server still has.
+    #[must_use]
+    pub fn new(now: Timestamp, since: ViewId, replica: Option<Replica>) -> Joining {
+        let state = JoiningState::Offering { replica, attempt: 0, retry_at: now };
+        Joining { since, state, sequence: 0, ack_due: false }
+    }
+
+    /// The attempt.
+    #[must_use]
+    pub fn since(&self) -> ViewId {
+        self.since
+    }
+
+    /// The copy that follows, once it is complete.
+    #[must_use]
+    pub fn following(&self) -> Option<&Backup> {
+        match &self.state {
+            JoiningState::Following(backup) => Some(backup),
+            JoiningState::Offering { .. }
+            | JoiningState::Receiving { .. }
+            | JoiningState::Failed => None,
+        }
+    }
+
+    /// The copy that follows, once it is complete.
+    pub fn following_mut(&mut self) -> Option<&mut Backup> {
+        match &mut self.state {
+            JoiningState::Following(backup) => Some(backup),
+            JoiningState::Offering { .. }
+            | JoiningState::Receiving { .. }
+            | JoiningState::Failed => None,
+        }
+    }
+
+    /// The complete copy that is left when the attempt is over: with its lineage, or with none if
+    /// it is a former one that nobody asked to wipe.
+    #[must_use]
+    pub fn into_copy(self) -> Option<(Replica, Option<ViewId>)> {
+        match self.state {
+            JoiningState::Offering { replica, .. } => replica.map(|replica| (replica, None)),
+            JoiningState::Following(backup) => Some((backup.into_replica(), Some(self.since))),
+            JoiningState::Receiving { .. } | JoiningState::Failed => None,
+        }
+    }
+
+    /// Keys received so far.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        match &self.state {
+            JoiningState::Offering { .. } | JoiningState::Failed => 0,
+            JoiningState::Receiving { growing, .. } => growing.keys(),
+            JoiningState::Following(backup) => backup.replica().store().len(),
+        }
+    }
+
+    /// The primary's verdict about the offered copy.
+    pub fn on_verdict(&mut self, keep: bool) {
+        let JoiningState::Offering { replica, .. } = &mut self.state else { return };
+        self.state = match replica.take() {
+            // The tail that was never acknowledged is dropped, and the lineage is the new one.
+            Some(replica) if keep => JoiningState::Following(Backup::new(replica, self.since)),
+            Some(_) | None => JoiningState::Receiving {
+                growing: Growing::default(),
+                early: BTreeMap::new(),
+                early_bytes: 0,
+            },
+        };
+    }
+
+    /// A part of the stream.
+    pub fn on_transfer(&mut self, sequence: u64, items: Vec<Item>, limits: &Limits) {
+        self.ack_due = true;
+        let next = self.sequence + 1;
+        let JoiningState::Receiving { early, early_bytes, .. } = &mut self.state else { return };
+        if sequence > next {
+            let size: usize = items.iter().map(Item::size).sum();
+            if sequence - next < EARLY_MESSAGES && *early_bytes + size <= limits.backlog_bytes {
+                *early_bytes += size;
+                if let Some(same) = early.insert(sequence, items) {
+                    *early_bytes -= same.iter().map(Item::size).sum::<usize>();
+                }
+            }
+            return;
+        }
+        if sequence == next {
+            self.install(items);
+            while let JoiningState::Receiving { early, early_bytes, .. } = &mut self.state
+                && let Some(items) = early.remove(&(self.sequence + 1))
+            {
+                *early_bytes -= items.iter().map(Item::size).sum::<usize>();
+                self.install(items);
+            }
+        }
+    }
+
+    fn install(&mut self, items: Vec<Item>) {
+        self.sequence += 1;
+        for item in items {
+            let JoiningState::Receiving { growing, .. } = &mut self.state else { return };
+            match growing.install(item) {
+                Ok(None) => {}
+                Ok(Some(replica)) => {
+                    self.state = JoiningState::Following(Backup::new(replica, self.since));
+                }
+                Err(_) => self.state = JoiningState::Failed,
+            }
+        }
+    }
+
+    /// Whether something is to be sent at once.
+    #[must_use]
+    pub fn is_ack_due(&self) -> bool {
+        self.ack_due || self.following().is_some_and(Backup::is_ack_due)
+    }
+
+    /// When the offer is due again.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        match &self.state {
+            JoiningState::Offering { retry_at, .. } => Some(*retry_at),
+            JoiningState::Receiving { .. } | JoiningState::Failed | JoiningState::Following(_) => {
+                None
+            }
+        }
+    }
+
+    /// Everything that is due, to the primary.
+    pub fn flush(&mut self, now: Timestamp, link: Link) -> Vec<Message> {
+        let mut messages = Vec::new();
+        let diverged = matches!(self.state, JoiningState::Failed);
+        match &mut self.state {
+            JoiningState::Offering { replica, attempt, retry_at } if *retry_at <= now => {
+                let copy = replica.as_ref().map(|copy| (copy.applied(), copy.digest()));
+                messages.push(Message::Offer(Offer { link, copy }));
+                *retry_at = now + RoundTrip::default().timeout(*attempt, link.from.0);
+                *attempt = attempt.saturating_add(1);
+            }
+            JoiningState::Following(backup) => {
+                messages.extend(backup.take_ack(link).map(Message::Ack));
+            }
+            JoiningState::Offering { .. }
+            | JoiningState::Receiving { .. }
+            | JoiningState::Failed => {}
+        }
+        if std::mem::take(&mut self.ack_due) {
+            let ack = TransferAck { link, sequence: self.sequence, diverged };
+            messages.push(Message::TransferAck(ack));
+        }
+        messages
+    }
+}

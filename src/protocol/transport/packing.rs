@@ -1,0 +1,149 @@
+//! Lines into datagrams: sharing, the header with the checksum, and buffers that are used again.
+//!
+//! Kept here: datagrams leave in the order in which they were begun, and none is longer than the
+//! limit that came with its first line.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::SocketAddr;
+
+use super::Datagram;
+use super::wire::{Header, checksum};
+use crate::protocol::codec;
+
+/// A header in which the checksum is still to be filled in: right-aligned, because JSON allows
+/// blanks before a number but no zeros.
+const BLANK_HEADER: &[u8] = b"{\"type\":\"pbkv\",\"sum\":                    }\n";
+
+/// Where in the header the checksum stands.
+const SUM: std::ops::Range<usize> = 21..41;
+
+/// A first line that is longer than this is not looked at for a header.
+const HEADER_BYTES_MAX: usize = 256;
+
+/// Buffers kept for later, and the largest one worth keeping.
+const POOL_MAX: usize = 128;
+const POOL_BYTES_MAX: usize = 64 << 10;
+
+/// Whether a line of this many bytes can travel in one datagram of `limit` bytes.
+pub(super) fn fits(line: usize, limit: usize) -> bool {
+    room(limit) >= line
+}
+
+/// Bytes that the longest line of a datagram may have, without its newline.
+pub(super) fn room(limit: usize) -> usize {
+    limit.saturating_sub(BLANK_HEADER.len() + 1)
+}
+
+/// What the first line says of a datagram that has arrived.
+pub(super) enum Opened<'a> {
+    /// The checksum matches: these are the lines.
+    Checked(&'a [u8]),
+    /// No header.
+    Unchecked,
+    /// A header with a checksum that does not match, or without one.
+    Damaged,
+}
+
+/// Looks at the header.
+pub(super) fn open(bytes: &[u8]) -> Opened<'_> {
+    let start = &bytes[..bytes.len().min(HEADER_BYTES_MAX)];
+    let end = start.iter().position(|byte| *byte == b'\n').unwrap_or(start.len());
+    let Ok(line) = std::str::from_utf8(&bytes[..end]) else { return Opened::Unchecked };
+    if !codec::tag(line).is_ok_and(|tag| tag == "pbkv") {
+        return Opened::Unchecked;
+    }
+    let body = bytes.get(end + 1..).unwrap_or_default();
+    match serde_json::from_str::<Header>(line) {
+        Ok(header) if header.sum == checksum(body) => Opened::Checked(body),
+        Ok(_) | Err(_) => Opened::Damaged,
+    }
+}
+
+/// Gathers lines into datagrams.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Packer {
+    /// Datagrams in the order in which they were begun.
+    queue: Vec<Queued>,
+    /// For each destination the datagram in the queue that may still have room.
+    open: BTreeMap<SocketAddr, usize>,
+    /// Empty buffers.
+    pool: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, Debug)]
+struct Queued {
+    datagram: Datagram,
+    form: Form,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// Begins with a header whose checksum is filled in when it leaves.
+    Checked,
+    /// A plain message, and nothing else.
+    Plain,
+}
+
+impl Packer {
+    /// Adds a line without header, in a datagram of its own.
+    pub(super) fn push_plain(&mut self, to: SocketAddr, line: &[u8]) {
+        let mut bytes = self.buffer();
+        bytes.extend_from_slice(line);
+        self.queue.push(Queued { datagram: Datagram { to, bytes }, form: Form::Plain });
+    }
+
+    /// Adds a line, which `fits`, to the open datagram of its destination, or to a new one.
+    pub(super) fn append(&mut self, to: SocketAddr, line: &[u8], limit: usize) {
+        debug_assert!(fits(line.len(), limit));
+        if let Some(&index) = self.open.get(&to) {
+            let bytes = &mut self.queue[index].datagram.bytes;
+            if bytes.len() + line.len() < limit {
+                bytes.extend_from_slice(line);
+                bytes.push(b'\n');
+                return;
+            }
+        }
+        self.open.insert(to, self.queue.len());
+        self.push_checked(to, |bytes| bytes.extend_from_slice(line));
+    }
+
+    /// Adds the line that `write` appends, which [`fits`], in a datagram of its own.
+    pub(super) fn push_checked(&mut self, to: SocketAddr, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = self.buffer();
+        bytes.extend_from_slice(BLANK_HEADER);
+        write(&mut bytes);
+        bytes.push(b'\n');
+        self.queue.push(Queued { datagram: Datagram { to, bytes }, form: Form::Checked });
+    }
+
+    /// Takes everything out, in order, with checksums.
+    pub(super) fn flush(&mut self, out: &mut Vec<Datagram>) {
+        self.open.clear();
+        out.extend(self.queue.drain(..).map(|Queued { mut datagram, form }| {
+            match form {
+                Form::Plain => {}
+                Form::Checked => {
+                    let sum = checksum(&datagram.bytes[BLANK_HEADER.len()..]);
+                    write!(&mut datagram.bytes[SUM], "{sum:>20}")
+                        .expect("a u64 has at most twenty digits");
+                }
+            }
+            datagram
+        }));
+    }
+
+    /// Keeps the buffers of datagrams that have been sent.
+    pub(super) fn recycle(&mut self, sent: &mut Vec<Datagram>) {
+        for Datagram { mut bytes, .. } in sent.drain(..) {
+            if self.pool.len() < POOL_MAX && bytes.capacity() <= POOL_BYTES_MAX {
+                bytes.clear();
+                self.pool.push(bytes);
+            }
+        }
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        self.pool.pop().unwrap_or_default()
+    }
+}

@@ -1,0 +1,315 @@
+//! What the view server does next: the rules of view changes (DESIGN.md rule 3), as a function of
+//! the record and of who is alive. Nothing is changed here.
+//!
+//! ```text
+//!            spare joins          caught up            synced
+//!   (P,-) ----------------> (P,-,S) ------> [P,S] ----------------> (P,S)
+//!     ^  ^                    | S lost        | S lost                |
+//!     |  +--------------------+---------------+-----------------------+ B lost, P has answered since
+//!     |                                                               |
+//!     |    B adopted it, P's lease is over                            | P lost, B is alive
+//!     +------------------------------------------- [B,-] <------------+
+//!
+//!   (..) active   [..] proposed
+//! ```
+
+use crate::protocol::message::ReportKind;
+use crate::protocol::view::{Member, Phase, Record, View};
+use crate::protocol::view_server::recovery::Outcome;
+use crate::protocol::view_server::{Mode, ViewServer};
+use crate::time::Timestamp;
+use crate::types::{HistoryId, Incarnation, ViewId};
+
+/// What to do next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Continue with this record: what was lost is known again.
+    Recover(Record, String),
+    /// Ask the primary for a sign of life before this member is left out.
+    Suspect(Incarnation),
+    /// Whoever was suspected answers again.
+    Absolve,
+    /// Draw the next record.
+    Change(Change),
+    /// Make the lease durable, before the first one is granted.
+    RecordLease,
+}
+
+/// The next record, as a change of the present one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    kind: Kind,
+    /// The joiner that is dropped because its join failed.
+    pub failed_join: Option<Member>,
+    /// For people.
+    pub reason: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Kind {
+    /// The proposed view is in force.
+    Activate,
+    /// This one serves alone, at once: it served in the last active view.
+    Alone(Member),
+    /// An empty history begins with another server.
+    BeginWith(Member),
+    /// The other copy takes over.
+    Promote(Member),
+    /// A spare receives the state.
+    Join(Member),
+    /// The joiner becomes backup.
+    Pair(Member),
+}
+
+impl Change {
+    fn new(kind: Kind, reason: impl Into<String>) -> Change {
+        Change { kind, failed_join: None, reason: reason.into() }
+    }
+
+    /// The record that follows this one.
+    #[must_use]
+    pub fn apply(&self, record: &Record) -> Record {
+        let id = ViewId { number: record.view.id.number + 1, ..record.view.id };
+        let alone = |primary: &Member| View {
+            id,
+            primary: primary.clone(),
+            backup: None,
+            joining: None,
+            since: record.view.since,
+            genesis: false,
+        };
+        let proposed = |view: View| Record { view, phase: Phase::Proposed, ..record.clone() };
+        let active = |view: View| {
+            let members = std::iter::once(&view.primary).chain(&view.backup);
+            Record {
+                eligible: members.cloned().collect(),
+                last_primary: Some(view.primary.clone()),
+                phase: Phase::Active,
+                view,
+                ..record.clone()
+            }
+        };
+        match &self.kind {
+            Kind::Activate => active(record.view.clone()),
+            Kind::Alone(primary) => active(alone(primary)),
+            Kind::BeginWith(primary) => {
+                proposed(View { since: id, genesis: true, ..alone(primary) })
+            }
+            Kind::Promote(primary) => proposed(alone(primary)),
+            Kind::Join(joining) => active(View {
+                joining: Some(joining.clone()),
+                since: id,
+                ..alone(&record.view.primary)
+            }),
+            Kind::Pair(backup) => {
+                proposed(View { backup: Some(backup.clone()), ..alone(&record.view.primary) })
+            }
+        }
+    }
+}
+
+impl ViewServer {
+    /// What to do next; none if there is nothing to do but wait.
+    pub(super) fn next_step(&self, now: Timestamp) -> Option<Step> {
+        let record = match &self.mode {
+            Mode::Recovering(_) => return self.next_recovery_step(now),
+            Mode::Running(record) => record,
+        };
+        if record.lease < self.timing().lease().into() {
+            return Some(Step::RecordLease);
+        }
+        let suspect = self.suspect(now, record);
+        if suspect.is_none() && self.suspicion.is_some() {
+            return Some(Step::Absolve);
+        }
+        match record.phase {
+            Phase::Active => self.next_step_active(now, record, suspect),
+            Phase::Proposed => self.next_step_proposed(now, record, suspect),
+        }
+    }
+
+    fn alive(&self, now: Timestamp, member: &Member) -> bool {
+        self.roster.is_alive(now, self.timing(), member)
+    }
+
+    /// The member that would be left out if the last active primary turns out to be alive, with
+    /// whether it was reported (rather than silent).
+    fn suspect<'a>(&self, now: Timestamp, record: &'a Record) -> Option<(&'a Member, bool)> {
+        let view = &record.view;
+        match &view.backup {
+            Some(backup) => {
+                let failed = [ReportKind::Stalled, ReportKind::Diverged];
+                let reported = self.reports(&view.primary, backup, &failed);
+                (reported || !self.alive(now, backup)).then_some((backup, reported))
+            }
+            None => {
+                let promotes = record.phase == Phase::Proposed && !record.eligible.is_empty();
+                (promotes && !self.alive(now, &view.primary)).then_some((&view.primary, false))
+            }
+        }
+    }
+
+    /// Leaves the suspect out and lets the last active primary serve alone, if that one has
+    /// answered a ping that was sent after the suspicion. Else (1. P dies .. 2. B is cut off for
+    /// longer than P is missed .. 3. B is left out for a primary that is already dead) the last
+    /// copy would be thrown away (D52).
+    fn leave_out(&self, suspect: &Member, reported: bool, primary: &Member) -> Option<Step> {
+        match self.suspicion {
+            Some(suspicion) if suspicion.of == suspect.incarnation => {
+                let known = self.roster.known(primary)?;
+                (known.answered > suspicion.after).then(|| {
+                    let why = if reported { "is stalled or diverged" } else { "does not answer" };
+                    let kind = Kind::Alone(primary.clone());
+                    Step::Change(Change {
+                        failed_join: reported.then(|| suspect.clone()),
+                        ..Change::new(kind, format!("{suspect} {why}"))
+                    })
+                })
+            }
+            Some(_) | None => Some(Step::Suspect(suspect.incarnation)),
+        }
+    }
+
+    fn next_step_active(
+        &self,
+        now: Timestamp,
+        record: &Record,
+        suspect: Option<(&Member, bool)>,
+    ) -> Option<Step> {
+        let view = &record.view;
+        let primary = &view.primary;
+        if !self.alive(now, primary) {
+            // A joiner or a spare is never promoted: without a living backup there is only waiting.
+            let backup = view.backup.as_ref().filter(|backup| self.alive(now, backup))?;
+            let reason = format!("{primary} does not answer");
+            return Some(Step::Change(Change::new(Kind::Promote(backup.clone()), reason)));
+        }
+        if let Some((suspect, reported)) = suspect {
+            return self.leave_out(suspect, reported, primary);
+        }
+        if view.backup.is_some() {
+            return None;
+        }
+        let Some(joining) = &view.joining else {
+            // The primary must have heard that it is in charge of this view first.
+            let adopted = self.roster.known(primary).and_then(|known| known.adopted);
+            if adopted < Some(record.stamp()) {
+                return None;
+            }
+            let spare = self.pick_spare(now, record)?;
+            let reason = format!("{spare} joins");
+            return Some(Step::Change(Change::new(Kind::Join(spare), reason)));
+        };
+        let failed = [ReportKind::Stalled, ReportKind::Diverged];
+        if self.reports(primary, joining, &failed) {
+            let reason = format!("the join of {joining} made no progress");
+            let change = Change::new(Kind::Alone(primary.clone()), reason);
+            return Some(Step::Change(Change { failed_join: Some(joining.clone()), ..change }));
+        }
+        if !self.alive(now, joining) {
+            let reason = format!("{joining} does not answer");
+            return Some(Step::Change(Change::new(Kind::Alone(primary.clone()), reason)));
+        }
+        self.reports(primary, joining, &[ReportKind::CaughtUp]).then(|| {
+            let reason = format!("{joining} has caught up");
+            Step::Change(Change::new(Kind::Pair(joining.clone()), reason))
+        })
+    }
+
+    fn next_step_proposed(
+        &self,
+        now: Timestamp,
+        record: &Record,
+        suspect: Option<(&Member, bool)>,
+    ) -> Option<Step> {
+        let view = &record.view;
+        let primary = &view.primary;
+        if record.keeps_primary() {
+            let backup = view.backup.as_ref()?;
+            let synced = [ReportKind::Synced];
+            if self.reports(primary, backup, &synced) || self.reports(backup, backup, &synced) {
+                let reason = format!("{backup} is synced");
+                return Some(Step::Change(Change::new(Kind::Activate, reason)));
+            }
+            let (suspect, reported) = suspect.filter(|_| self.alive(now, primary))?;
+            return self.leave_out(suspect, reported, primary);
+        }
+        if self.alive(now, primary) {
+            let adopted = self.roster.known(primary).and_then(|known| known.adopted);
+            let ready = adopted >= Some(record.stamp()) && self.lease_is_over(now, record);
+            return ready.then(|| {
+                let reason = format!("{primary} takes over");
+                Step::Change(Change::new(Kind::Activate, reason))
+            });
+        }
+        if record.eligible.is_empty() {
+            let first = self.pick_first(now)?;
+            let reason = format!("{primary} does not answer, and nothing was stored yet");
+            return Some(Step::Change(Change::new(Kind::BeginWith(first), reason)));
+        }
+        // The view never served, so the last active primary still holds everything.
+        let last = record.last_primary.as_ref()?;
+        if !self.alive(now, last) || !record.is_eligible(last.incarnation) {
+            return None;
+        }
+        let (suspect, reported) = suspect?;
+        self.leave_out(suspect, reported, last)
+    }
+
+    /// The server that joins next: any that is alive and holds no copy of another history; those
+    /// whose joins failed come last, and not before they have rested.
+    fn pick_spare(&self, now: Timestamp, record: &Record) -> Option<Member> {
+        let candidates = self.roster.iter().filter(|(_, tracked)| {
+            tracked.is_alive(now, self.timing())
+                && tracked.joins_again <= now
+                && tracked.known.as_ref().is_some_and(|known| {
+                    !record.is_eligible(known.incarnation)
+                        && !known.is_foreign(Some(record.history))
+                })
+        });
+        let (id, _) = candidates.min_by_key(|(id, tracked)| (tracked.failed_joins, *id))?;
+        self.roster.member(id)
+    }
+
+    /// The server that an empty history begins with.
+    pub(super) fn pick_first(&self, now: Timestamp) -> Option<Member> {
+        let history = self.record().map(|record| record.history);
+        let (id, _) = self.roster.iter().find(|(_, tracked)| {
+            tracked.is_alive(now, self.timing())
+                && tracked.known.as_ref().is_some_and(|known| {
+                    known.answered > 0 && (history.is_none() || !known.is_foreign(history))
+                })
+        })?;
+        self.roster.member(id)
+    }
+
+    fn next_recovery_step(&self, now: Timestamp) -> Option<Step> {
+        let Mode::Recovering(recovery) = &self.mode else { return None };
+        let all_answered = !self.roster.awaits_challenger(now, self.timing())
+            && self.roster.iter().all(|(_, tracked)| {
+                !tracked.is_alive(now, self.timing())
+                    || tracked
+                        .known
+                        .as_ref()
+                        .is_some_and(|known| recovery.has_answered(known.incarnation))
+            });
+        match recovery.outcome()? {
+            Outcome::Recovered(record, reason) => Some(Step::Recover(record, reason)),
+            Outcome::Empty { history, number } if all_answered => {
+                let first = self.pick_first(now)?;
+                let history = history.unwrap_or(HistoryId(self.config.incarnation.0));
+                let id = ViewId { epoch: recovery.epoch(), number: number + 1 };
+                let reason = "no server knows of any data: an empty history begins";
+                Some(Step::Recover(Record::first(history, id, first), reason.to_owned()))
+            }
+            Outcome::Empty { .. } => None,
+        }
+    }
+}
+
+impl crate::protocol::view_server::roster::Known {
+    /// It holds a copy of another history than this: not ours to promote, join or wipe.
+    fn is_foreign(&self, history: Option<HistoryId>) -> bool {
+        self.holds_copy && self.history != history
+    }
+}

@@ -1,0 +1,205 @@
+//! A view server without its record (DESIGN.md rule 9): asks every server to promise a new epoch,
+//! and goes on only when what was recorded last is known for certain.
+//!
+//! Only reports given with the promise count: a server that has promised adopts nothing of any
+//! other or lower epoch from then on, so that no activation of the former view server can reach it
+//! later (D49). The members asked are the eligible set of the highest record reported *and* the
+//! primary and backup named there: one of them may have taken over since (D50).
+
+use std::collections::BTreeMap;
+
+use crate::protocol::view::{Member, Phase, Record, View};
+use crate::types::{Epoch, HistoryId, Incarnation, ServerId, ViewId};
+
+/// What was reported so far.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Recovery {
+    /// The epoch that is asked for: above every one reported.
+    epoch: Epoch,
+    /// The history that an outdated record named.
+    history: Option<HistoryId>,
+    /// Reports given with the promise of this very epoch.
+    reports: BTreeMap<Incarnation, (ServerId, Option<Record>)>,
+}
+
+/// What is known for certain.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// This record continues what was.
+    Recovered(Record, String),
+    /// Nobody who answered knows any data.
+    Empty {
+        /// The history's id, if one was named before anything was stored.
+        history: Option<HistoryId>,
+        /// The highest view number reported.
+        number: u64,
+    },
+}
+
+impl Recovery {
+    /// Begins to ask.
+    #[must_use]
+    pub fn new(epoch: Epoch, history: Option<HistoryId>) -> Recovery {
+        Recovery { epoch, history, reports: BTreeMap::new() }
+    }
+
+    /// The epoch to be promised.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Takes a report. Returns whether a higher epoch must be asked for, of everybody.
+    pub fn on_report(
+        &mut self,
+        from: Incarnation,
+        id: ServerId,
+        promised: Epoch,
+        record: Option<Record>,
+    ) -> bool {
+        if promised > self.epoch {
+            self.epoch = Epoch(promised.0 + 1, self.epoch.1);
+            self.reports.clear();
+            return true;
+        }
+        if promised == self.epoch {
+            self.reports.insert(from, (id, record));
+        }
+        false
+    }
+
+    /// Whether this process has promised and reported.
+    #[must_use]
+    pub fn has_answered(&self, incarnation: Incarnation) -> bool {
+        self.reports.contains_key(&incarnation)
+    }
+
+    fn records(&self) -> impl Iterator<Item = &Record> {
+        let records = self.reports.values().filter_map(|(_, record)| record.as_ref());
+        records.filter(|record| self.history.is_none_or(|history| record.history == history))
+    }
+
+    fn highest(&self) -> Option<&Record> {
+        self.records().max_by_key(|record| record.stamp())
+    }
+
+    /// The history reported, if there is one.
+    #[must_use]
+    pub fn history(&self) -> Option<HistoryId> {
+        self.history.or_else(|| self.highest().map(|record| record.history))
+    }
+
+    /// The highest view number reported.
+    #[must_use]
+    pub fn highest_number(&self) -> u64 {
+        self.records().map(|record| record.view.id.number).max().unwrap_or(0)
+    }
+
+    fn has_two_histories(&self) -> bool {
+        let mut histories = self.records().map(|record| record.history);
+        histories.next().is_some_and(|first| histories.any(|other| other != first))
+    }
+
+    fn missing_members(&self) -> Vec<&Member> {
+        let Some(highest) = self.highest() else { return Vec::new() };
+        let named = std::iter::once(&highest.view.primary).chain(&highest.view.backup);
+        let mut missing: Vec<&Member> = Vec::new();
+        for member in highest.eligible.iter().chain(named) {
+            let known = missing.iter().any(|other| other.incarnation == member.incarnation);
+            if !known && !self.has_answered(member.incarnation) {
+                missing.push(member);
+            }
+        }
+        missing
+    }
+
+    /// Names of those that must answer before it can go on.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        let missing = self.missing_members().into_iter();
+        missing
+            .map(|member| format!("{} (incarnation {})", member.id, member.incarnation))
+            .collect()
+    }
+
+    /// What is waited for.
+    #[must_use]
+    pub fn waiting(&self) -> String {
+        let missing = self.missing();
+        if self.has_two_histories() {
+            let holders: Vec<_> = self
+                .reports
+                .values()
+                .filter(|(_, record)| record.is_some())
+                .map(|(id, _)| id.to_string())
+                .collect();
+            return format!(
+                "servers know different histories ({}): stop those that do not belong here",
+                holders.join(", ")
+            );
+        }
+        if !missing.is_empty() {
+            return format!(
+                "the record is lost: waiting for {} to report; if it is lost for good, `reset` \
+                 begins an empty history",
+                missing.join(" and ")
+            );
+        }
+        if self.reports.is_empty() {
+            return "waiting for a first server".to_owned();
+        }
+        "listening for servers".to_owned()
+    }
+
+    /// What is known for certain; none while somebody who must answer has not.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        if self.reports.is_empty() || self.has_two_histories() {
+            return None;
+        }
+        let Some(highest) = self.highest() else {
+            return Some(Outcome::Empty { history: self.history, number: 0 });
+        };
+        if !self.missing_members().is_empty() {
+            return None;
+        }
+        if highest.phase == Phase::Proposed && highest.eligible.is_empty() {
+            // Activation would have been reported by its primary: nothing was ever stored.
+            let number = highest.view.id.number;
+            return Some(Outcome::Empty { history: Some(highest.history), number });
+        }
+        Some(Outcome::Recovered(self.continued(highest), "the record is recovered".to_owned()))
+    }
+
+    /// The record that continues the highest one reported, in the new epoch. Everybody who could
+    /// know more has answered, so the reported state is the state.
+    fn continued(&self, highest: &Record) -> Record {
+        let view = &highest.view;
+        let id = ViewId { epoch: self.epoch, number: view.id.number + 1 };
+        let (primary, backup, genesis) = match highest.phase {
+            // The joiner begins again.
+            Phase::Active => {
+                // A first view that its primary never heard of: it still has to begin empty.
+                let report = self.reports.get(&view.primary.incarnation);
+                let newest = report.and_then(|(_, record)| record.as_ref());
+                let unheard = newest.is_none_or(|newest| newest.stamp() < highest.stamp());
+                (view.primary.clone(), view.backup.clone(), view.genesis && unheard)
+            }
+            // A proposed view never served, unless its primary is the last active one, which goes
+            // on. That one serves alone: a backup may lack what it commits when it takes up again.
+            Phase::Proposed => {
+                let last = highest.last_primary.clone().unwrap_or_else(|| view.primary.clone());
+                (last, None, false)
+            }
+        };
+        let eligible = std::iter::once(&primary).chain(&backup).cloned().collect();
+        Record {
+            history: highest.history,
+            phase: Phase::Active,
+            eligible,
+            last_primary: Some(primary.clone()),
+            lease: self.records().map(|record| record.lease).max().unwrap_or_default(),
+            view: View { id, primary, backup, joining: None, since: view.since, genesis },
+        }
+    }
+}

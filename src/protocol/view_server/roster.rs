@@ -1,0 +1,433 @@
+//! Who is out there, and who is alive: identities, pings and pongs.
+//!
+//! Kept here: an incarnation counts once it has answered a fresh ping addressed to it; one that was
+//! superseded never counts again; while the known one still answers, a second process with its id
+//! is refused. Silence is counted from the last pong received. An announce proves nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::config::Timing;
+use crate::protocol::message::{Announce, Pong, Report};
+use crate::protocol::view::{Member, Record, Stamp};
+use crate::time::Timestamp;
+use crate::types::{Epoch, HistoryId, Incarnation, ServerId};
+
+/// Pings that may be answered: older ones no longer count.
+const RECENT_PINGS: usize = 64;
+/// Former processes of one id that are remembered, so that they never count again.
+const SUPERSEDED: usize = 64;
+/// A process that announced itself and does not answer for so long was a ghost.
+const CHALLENGE_MAX: Duration = Duration::from_secs(2);
+/// Longest wait before a server whose joins failed is tried again.
+const DAMPING_MAX: Duration = Duration::from_secs(2);
+
+/// Drawn fresh for every ping, rising: "answered a ping sent after X" compares two of them.
+pub type Nonce = u64;
+
+/// The process that bears an id.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Known {
+    /// Which process.
+    pub incarnation: Incarnation,
+    /// When its last pong arrived (or when the view server began to listen for it).
+    pub heard: Timestamp,
+    /// The newest ping it has answered; 0 for none.
+    pub answered: Nonce,
+    /// The newest record it has adopted.
+    pub adopted: Option<Stamp>,
+    /// The highest epoch it has promised.
+    pub promised: Epoch,
+    /// The history it knows.
+    pub history: Option<HistoryId>,
+    /// It holds a copy of that history.
+    pub holds_copy: bool,
+    /// What it reports.
+    pub reports: Vec<Report>,
+}
+
+/// Another process that claims an id.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Challenger {
+    incarnation: Incarnation,
+    address: SocketAddr,
+    /// When its announce arrived.
+    since: Timestamp,
+    /// The newest ping sent when its announce arrived: an answer of the known process to a later
+    /// one shows that the id is in use.
+    after: Nonce,
+    /// Its own answer to a fresh ping.
+    pong: Option<Pong>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct SentPing {
+    nonce: Nonce,
+    to: Option<Incarnation>,
+    at: Timestamp,
+}
+
+/// One server: an id, the process that bears it, and maybe another that claims it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Tracked {
+    /// Where the known process is reached, or where one is expected.
+    pub address: SocketAddr,
+    /// None until a first process has answered.
+    pub known: Option<Known>,
+    challenger: Option<Challenger>,
+    superseded: VecDeque<Incarnation>,
+    pings: VecDeque<SentPing>,
+    next_ping: Timestamp,
+    /// Joins of the known process that failed since it was last synced.
+    pub failed_joins: u32,
+    /// Not named joining before this.
+    pub joins_again: Timestamp,
+}
+
+impl Tracked {
+    fn new(address: SocketAddr, now: Timestamp) -> Tracked {
+        Tracked {
+            address,
+            known: None,
+            challenger: None,
+            superseded: VecDeque::new(),
+            pings: VecDeque::new(),
+            next_ping: now,
+            failed_joins: 0,
+            joins_again: Timestamp::ZERO,
+        }
+    }
+
+    /// Whether the known process was heard from within dead-after.
+    #[must_use]
+    pub fn is_alive(&self, now: Timestamp, timing: &Timing) -> bool {
+        self.known.as_ref().is_some_and(|known| now.since(known.heard) < timing.dead_after())
+    }
+
+    fn note_ping(&mut self, now: Timestamp, nonce: Nonce, to: Option<Incarnation>) {
+        if self.pings.len() == RECENT_PINGS {
+            self.pings.pop_front();
+        }
+        self.pings.push_back(SentPing { nonce, to, at: now });
+    }
+
+    /// Takes the ping that a pong answers; none if it was not asked, or too long ago.
+    fn take_ping(&mut self, now: Timestamp, timing: &Timing, pong: &Pong) -> Option<SentPing> {
+        let index = self.pings.iter().position(|ping| ping.nonce == pong.nonce)?;
+        let ping = &self.pings[index];
+        if ping.to != Some(pong.from) || now.since(ping.at) >= timing.dead_after() {
+            return None;
+        }
+        self.pings.remove(index)
+    }
+
+    /// After a pong at ease; after silence faster, so that loss alone does not look like death.
+    fn ping_gap(&self, now: Timestamp, timing: &Timing) -> Duration {
+        if self.challenger.as_ref().is_some_and(|challenger| challenger.pong.is_none()) {
+            return timing.ping_interval() / 4;
+        }
+        let Some(known) = &self.known else { return timing.dead_after() / 2 };
+        let silence = now.since(known.heard);
+        if silence >= timing.dead_after() {
+            timing.dead_after() / 2
+        } else if silence >= timing.dead_after() / 2 {
+            timing.ping_interval() / 8
+        } else {
+            timing.ping_interval() / 4
+        }
+    }
+
+    fn become_known(&mut self, now: Timestamp, address: SocketAddr, pong: Pong) {
+        if let Some(former) = self.known.take() {
+            if self.superseded.len() == SUPERSEDED {
+                self.superseded.pop_front();
+            }
+            self.superseded.push_back(former.incarnation);
+        }
+        self.address = address;
+        self.failed_joins = 0;
+        self.joins_again = Timestamp::ZERO;
+        let mut known = Known {
+            incarnation: pong.from,
+            heard: now,
+            answered: 0,
+            adopted: None,
+            promised: Epoch::default(),
+            history: None,
+            holds_copy: false,
+            reports: Vec::new(),
+        };
+        known.take_pong(now, pong);
+        self.known = Some(known);
+    }
+}
+
+impl Known {
+    fn take_pong(&mut self, now: Timestamp, pong: Pong) {
+        self.heard = now;
+        if pong.nonce <= self.answered {
+            // An older ping answered late: a sign of life, but its content is superseded.
+            return;
+        }
+        self.answered = pong.nonce;
+        self.adopted = pong.adopted;
+        self.promised = pong.promised;
+        self.history = pong.history;
+        self.holds_copy = pong.holds_copy;
+        self.reports = pong.reports;
+    }
+}
+
+/// What a pong has changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// It answered nothing that was asked recently, or comes from a process that does not count.
+    Nothing,
+    /// The known process lives (it may have become the known one just now).
+    Known,
+    /// A process whose id another one bears; that one may still answer.
+    Challenger,
+}
+
+/// All servers, and the pings to them.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Roster {
+    servers: BTreeMap<ServerId, Tracked>,
+    last_nonce: Nonce,
+}
+
+impl Roster {
+    /// Expects a server at an address. Nothing is known of a process there.
+    pub fn expect(&mut self, now: Timestamp, id: ServerId, address: SocketAddr) {
+        self.servers.entry(id).or_insert_with(|| Tracked::new(address, now));
+    }
+
+    /// Takes a process from a durable record as known, and listens for it from now on.
+    pub fn recall(&mut self, now: Timestamp, member: &Member) {
+        let tracked = self
+            .servers
+            .entry(member.id.clone())
+            .or_insert_with(|| Tracked::new(member.address, now));
+        tracked.address = member.address;
+        tracked.known = Some(Known {
+            incarnation: member.incarnation,
+            heard: now,
+            answered: 0,
+            adopted: None,
+            promised: Epoch::default(),
+            history: None,
+            holds_copy: false,
+            reports: Vec::new(),
+        });
+    }
+
+    /// All servers in order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (&ServerId, &Tracked)> {
+        self.servers.iter()
+    }
+
+    /// Addresses of all servers.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeMap<ServerId, SocketAddr> {
+        self.servers.iter().map(|(id, tracked)| (id.clone(), tracked.address)).collect()
+    }
+
+    /// The newest nonce drawn: an answer to a greater one answers a ping sent later.
+    #[must_use]
+    pub fn last_nonce(&self) -> Nonce {
+        self.last_nonce
+    }
+
+    /// The process, if it is the known one of its id.
+    #[must_use]
+    pub fn known(&self, member: &Member) -> Option<&Known> {
+        let known = self.servers.get(&member.id)?.known.as_ref()?;
+        (known.incarnation == member.incarnation).then_some(known)
+    }
+
+    /// Whether exactly this process was heard from within dead-after. A superseded one is dead.
+    #[must_use]
+    pub fn is_alive(&self, now: Timestamp, timing: &Timing, member: &Member) -> bool {
+        self.known(member).is_some_and(|known| now.since(known.heard) < timing.dead_after())
+    }
+
+    /// The process as a member of views, if it is known.
+    #[must_use]
+    pub fn member(&self, id: &ServerId) -> Option<Member> {
+        let tracked = self.servers.get(id)?;
+        let incarnation = tracked.known.as_ref()?.incarnation;
+        Some(Member { id: id.clone(), incarnation, address: tracked.address })
+    }
+
+    /// Takes an announce: the process is asked whether it is there. Returns whether a ping is due.
+    pub fn on_announce(&mut self, now: Timestamp, from: SocketAddr, announce: &Announce) -> bool {
+        let address = announce.address.unwrap_or(from);
+        let last_nonce = self.last_nonce;
+        let tracked =
+            self.servers.entry(announce.id.clone()).or_insert_with(|| Tracked::new(address, now));
+        let incarnation = announce.incarnation;
+        if tracked.superseded.contains(&incarnation) {
+            return false;
+        }
+        let is_known = tracked.known.as_ref().is_some_and(|known| known.incarnation == incarnation);
+        if !is_known {
+            let holder = tracked.challenger.as_ref();
+            if holder.is_some_and(|holder| {
+                holder.incarnation == incarnation
+                    // A ghost must not push out one that has answered.
+                    || (holder.pong.is_some() && now.since(holder.since) < CHALLENGE_MAX)
+            }) {
+                return true;
+            }
+            tracked.challenger = Some(Challenger {
+                incarnation,
+                address,
+                since: now,
+                after: last_nonce,
+                pong: None,
+            });
+        }
+        tracked.next_ping = now;
+        true
+    }
+
+    /// Takes a pong.
+    pub fn on_pong(&mut self, now: Timestamp, timing: &Timing, pong: Pong) -> Heard {
+        let Some(tracked) = self.servers.get_mut(&pong.id) else { return Heard::Nothing };
+        let Some(ping) = tracked.take_ping(now, timing, &pong) else { return Heard::Nothing };
+        if let Some(known) = &mut tracked.known
+            && known.incarnation == pong.from
+        {
+            known.take_pong(now, pong);
+            let at_ease = ping.at + timing.ping_interval();
+            tracked.next_ping = at_ease.max(now + timing.ping_interval() / 4);
+            return Heard::Known;
+        }
+        match &mut tracked.challenger {
+            Some(challenger) if challenger.incarnation == pong.from => {
+                challenger.pong = Some(pong);
+                self.settle(now, timing);
+                Heard::Challenger
+            }
+            Some(_) | None => Heard::Nothing,
+        }
+    }
+
+    /// Lets every challenger that has answered take over an id whose known process is silent.
+    /// Returns whether any did.
+    pub fn settle(&mut self, now: Timestamp, timing: &Timing) -> bool {
+        let mut changed = false;
+        for tracked in self.servers.values_mut() {
+            if tracked.is_alive(now, timing) {
+                continue;
+            }
+            if let Some(challenger) = tracked.challenger.take_if(|found| found.pong.is_some())
+                && let Some(pong) = challenger.pong
+            {
+                tracked.become_known(now, challenger.address, pong);
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// Challengers whose id is in use: the known process has answered a ping that was sent after
+    /// the challenger came. Each with its address and the holder's; they are dropped.
+    pub fn take_refused(&mut self) -> Vec<(Incarnation, SocketAddr, SocketAddr)> {
+        let mut refused = Vec::new();
+        for tracked in self.servers.values_mut() {
+            let answered = tracked.known.as_ref().map_or(0, |known| known.answered);
+            let in_use = |challenger: &mut Challenger| answered > challenger.after;
+            if let Some(challenger) = tracked.challenger.take_if(in_use) {
+                refused.push((challenger.incarnation, challenger.address, tracked.address));
+            }
+        }
+        refused
+    }
+
+    /// Whether some process has announced itself within dead-after and not yet answered.
+    #[must_use]
+    pub fn awaits_challenger(&self, now: Timestamp, timing: &Timing) -> bool {
+        self.servers.values().any(|tracked| {
+            tracked.challenger.as_ref().is_some_and(|challenger| {
+                challenger.pong.is_none() && now.since(challenger.since) < timing.dead_after()
+            })
+        })
+    }
+
+    /// Makes pings due now: to the members of the record, or to everybody without one.
+    pub fn ping_soon(&mut self, now: Timestamp, record: Option<&Record>) {
+        for (id, tracked) in &mut self.servers {
+            if record.is_none_or(|record| record.members().iter().any(|named| named.id == *id)) {
+                tracked.next_ping = now;
+            }
+        }
+    }
+
+    /// The pings that are due: where to, whom, and the nonce.
+    pub fn due_pings(
+        &mut self,
+        now: Timestamp,
+        timing: &Timing,
+    ) -> Vec<(SocketAddr, Option<Incarnation>, Nonce)> {
+        let mut due = Vec::new();
+        for tracked in self.servers.values_mut() {
+            if tracked.next_ping > now {
+                continue;
+            }
+            tracked.challenger.take_if(|challenger| {
+                challenger.pong.is_none() && now.since(challenger.since) >= CHALLENGE_MAX
+            });
+            let known = tracked.known.as_ref().map(|known| known.incarnation);
+            let mut targets = vec![(tracked.address, known)];
+            if let Some(challenger) = &tracked.challenger {
+                if known.is_none() {
+                    targets.clear();
+                }
+                targets.push((challenger.address, Some(challenger.incarnation)));
+            }
+            for (address, to) in targets {
+                self.last_nonce += 1;
+                tracked.note_ping(now, self.last_nonce, to);
+                due.push((address, to, self.last_nonce));
+            }
+            tracked.next_ping = now + tracked.ping_gap(now, timing);
+        }
+        due
+    }
+
+    /// When something here is due next: a ping, or the judgement of a silence.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Timestamp, timing: &Timing) -> Option<Timestamp> {
+        let pings = self.servers.values().map(|tracked| tracked.next_ping);
+        let deaths = self
+            .servers
+            .values()
+            .filter_map(|tracked| tracked.known.as_ref())
+            .map(|known| known.heard + timing.dead_after())
+            .filter(|death| *death > now);
+        pings.chain(deaths).min()
+    }
+
+    /// The view server was stopped or starved: everybody that was alive before is given the full
+    /// time again, because what they sent meanwhile may still lie in the socket.
+    pub fn forgive(&mut self, before: Timestamp, now: Timestamp, timing: &Timing) {
+        for tracked in self.servers.values_mut() {
+            if tracked.is_alive(before, timing)
+                && let Some(known) = &mut tracked.known
+            {
+                known.heard = now;
+            }
+        }
+    }
+
+    /// Notes that a join of this server failed: another is preferred for a while.
+    pub fn damp(&mut self, now: Timestamp, member: &Member, timing: &Timing) {
+        if let Some(tracked) = self.servers.get_mut(&member.id) {
+            tracked.failed_joins = tracked.failed_joins.saturating_add(1);
+            let wait = timing.dead_after() / 4 * (1 << tracked.failed_joins.min(8));
+            tracked.joins_again = now + wait.min(DAMPING_MAX);
+        }
+    }
+}

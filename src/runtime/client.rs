@@ -1,0 +1,204 @@
+//! The client library: a cloneable handle to one [`ClientProcess`].
+//!
+//! Any number of operations may be in flight on one client; each costs an entry in the process's
+//! tables and no task or timer of its own. Kept here: nothing; exactly-once and the judgement of
+//! what may have happened are the process's.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use thiserror::Error;
+use tracing::error;
+
+use crate::config::Limits;
+use crate::kv::command::{self, Key, Value};
+use crate::protocol::client::{
+    Action, ClientConfig, ClientProcess, Command, Completed, Failure, FailureOutcome, FailureReason,
+};
+use crate::protocol::transport::Transport;
+use crate::protocol::view::Shown;
+use crate::runtime::socket::local_address_towards;
+use crate::runtime::{BindError, Handle, RecordFile, bind, channel, now, random_u64, run};
+use crate::types::Incarnation;
+
+/// How a client is set up.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Whom to ask who is primary.
+    pub view_server: SocketAddr,
+    /// How long each operation is tried before its caller is told that it failed.
+    pub deadline: Duration,
+    /// Bounds. Those on keys and values must be the servers' own.
+    pub limits: Limits,
+}
+
+impl ClientOptions {
+    /// A deadline of five seconds and the default limits.
+    #[must_use]
+    pub fn new(view_server: SocketAddr) -> Self {
+        ClientOptions { view_server, deadline: Duration::from_secs(5), limits: Limits::default() }
+    }
+}
+
+/// Why there is no client.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The local socket could not be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
+/// A client of a cluster. Clones share one socket and one session; when the last one is dropped,
+/// the task behind them ends.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = pbkv::Client::connect("127.0.0.1:5000".parse()?).await?;
+/// client.put("fruit", "apple").await?;
+/// client.append("fruit", "pear").await?;
+/// assert_eq!(client.get("fruit").await?, Some(vec!["apple".to_owned(), "pear".to_owned()]));
+/// client.remove("fruit").await?;
+/// println!("{}", client.view().await?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    handle: Handle<ClientProcess>,
+    deadline: Duration,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client with default options. Does not wait for the cluster: the first operation does. Must
+    /// be called in a tokio runtime, on which the client's one task then runs.
+    ///
+    /// # Errors
+    /// When no local socket can be opened.
+    pub async fn connect(view_server: SocketAddr) -> Result<Client, ConnectError> {
+        Client::connect_with(ClientOptions::new(view_server)).await
+    }
+
+    /// As [`Client::connect`], with other options.
+    ///
+    /// # Errors
+    /// When no local socket can be opened.
+    pub async fn connect_with(options: ClientOptions) -> Result<Client, ConnectError> {
+        let ClientOptions { view_server, deadline, limits } = options;
+        let socket = bind(local_address_towards(view_server)).await?;
+        let incarnation = Incarnation(random_u64());
+        let process = ClientProcess::new(now(), ClientConfig { incarnation, view_server, limits });
+        let transport = Transport::new(incarnation, limits);
+        let (handle, calls) = channel();
+        tokio::spawn(async move {
+            if let Err(error) = run(process, transport, socket, calls, RecordFile::None).await {
+                error!(%error, "the client has ended");
+            }
+        });
+        Ok(Client { handle, deadline })
+    }
+
+    /// The value becomes the one-element list `[value]`, exactly once.
+    ///
+    /// # Errors
+    /// When it was not acknowledged before the deadline; says whether it may have happened.
+    pub async fn put(&self, key: &str, value: &str) -> Result<(), Failure> {
+        self.write(command::Command::Put { key: Key::from(key), value: Value::from(value) }).await
+    }
+
+    /// The value joins the end of the list, exactly once; a missing key starts a new list.
+    ///
+    /// # Errors
+    /// When it was not acknowledged before the deadline; says whether it may have happened.
+    pub async fn append(&self, key: &str, value: &str) -> Result<(), Failure> {
+        self.write(command::Command::Append { key: Key::from(key), value: Value::from(value) })
+            .await
+    }
+
+    /// The key is missing afterwards, whether or not it was there.
+    ///
+    /// # Errors
+    /// When it was not acknowledged before the deadline; says whether it may have happened.
+    pub async fn remove(&self, key: &str) -> Result<(), Failure> {
+        self.write(command::Command::Remove { key: Key::from(key) }).await
+    }
+
+    /// The list at one instant between this call and its return; none for a missing key.
+    ///
+    /// # Errors
+    /// When it could not be read before the deadline.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<String>>, Failure> {
+        match self.call(Action::Get(Key::from(key)), FailureOutcome::NotExecuted).await? {
+            Completed::List(list) => {
+                Ok(list.map(|values| values.iter().map(Value::to_string).collect()))
+            }
+            Completed::Written | Completed::View(_) => unreachable!("a get yields a list"),
+        }
+    }
+
+    /// Who is primary and who is backup now, as the view server knows it.
+    ///
+    /// # Errors
+    /// When the view server did not answer before the deadline.
+    pub async fn view(&self) -> Result<Shown, Failure> {
+        match self.call(Action::View, FailureOutcome::NotExecuted).await? {
+            Completed::View(shown) => Ok(shown),
+            Completed::Written | Completed::List(_) => unreachable!("a view yields a view"),
+        }
+    }
+
+    async fn write(&self, command: command::Command) -> Result<(), Failure> {
+        // A write whose process ended under it may have left before.
+        match self.call(Action::Write(command), FailureOutcome::Unknown).await? {
+            Completed::Written => Ok(()),
+            Completed::List(_) | Completed::View(_) => unreachable!("a write yields nothing"),
+        }
+    }
+
+    /// `if_closed` is what is known of the effect when the task behind the client has ended.
+    async fn call(&self, action: Action, if_closed: FailureOutcome) -> Result<Completed, Failure> {
+        let command = Command { action, deadline: self.deadline };
+        let closed = Failure { outcome: if_closed, reason: FailureReason::Closed };
+        self.handle.call(command).await.unwrap_or(Err(closed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn closed() -> Client {
+        let (handle, calls) = channel();
+        drop(calls);
+        Client { handle, deadline: Duration::from_secs(5) }
+    }
+
+    #[tokio::test]
+    async fn a_write_on_a_closed_client_has_an_unknown_outcome() {
+        let failure = Failure { outcome: FailureOutcome::Unknown, reason: FailureReason::Closed };
+        assert_eq!(closed().put("a", "1").await, Err(failure.clone()));
+        assert_eq!(closed().append("a", "1").await, Err(failure.clone()));
+        assert_eq!(closed().remove("a").await, Err(failure));
+    }
+
+    #[tokio::test]
+    async fn a_read_on_a_closed_client_was_not_executed() {
+        let failure =
+            Failure { outcome: FailureOutcome::NotExecuted, reason: FailureReason::Closed };
+        assert_eq!(closed().get("a").await, Err(failure.clone()));
+        assert_eq!(closed().view().await, Err(failure));
+    }
+
+    #[tokio::test]
+    async fn connecting_waits_for_nobody_and_a_client_can_be_shared_among_tasks() {
+        let client = Client::connect("127.0.0.1:9".parse().unwrap()).await.unwrap();
+        let clone = client.clone();
+        tokio::spawn(async move { drop(clone) }).await.unwrap();
+    }
+}

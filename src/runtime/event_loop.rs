@@ -1,0 +1,260 @@
+//! The loop that drives a [`Process`]: wait, take what has arrived, run timers, carry out effects.
+//!
+//! One turn of it:
+//! 1. datagrams that have arrived, oldest first (before the timers: a process that was stopped must
+//!    hear the others before it can judge any of them);
+//! 2. calls of the local program;
+//! 3. `handle_timeout` of the transport and of the process, where it is due;
+//! 4. the effects, in order; then everything that was queued for sending leaves together.
+//!
+//! Kept here: each step is bounded, so that no flood starves another; nothing that follows a
+//! `Persist` is sent before it is durable (I13); no network error ends the loop. Not done here: any
+//! decision. Counterpart: [`Handle`](crate::runtime::Handle) asks, [`Process`] answers.
+
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, error};
+
+use crate::protocol::message::Message;
+use crate::protocol::transport::Transport;
+use crate::protocol::{Effect, Outbox, Process};
+use crate::runtime::calls::{Call, Calls, HandlesGone};
+use crate::runtime::clock::now;
+use crate::runtime::outgoing::Outgoing;
+use crate::runtime::record_file::{RecordError, RecordFile};
+use crate::runtime::socket::canonical;
+use crate::time::Timestamp;
+
+/// Datagrams taken in one turn, at most.
+const DATAGRAMS_PER_TURN: usize = 256;
+/// And their bytes: a turn of large datagrams must not take longer than a ping interval.
+const BYTES_PER_TURN: usize = 1 << 20;
+/// Calls taken in one turn, at most.
+const CALLS_PER_TURN: usize = 256;
+/// Times that one turn asks whether a timer is due: time passes while one is handled.
+const TIMER_ROUNDS: usize = 4;
+/// Longest sleep. Sleeping does not count the time in which the machine is suspended, and the
+/// process's clock does.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// No UDP payload is larger, so that none is ever cut off.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// Why the loop has ended, other than by request.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The process cannot go on ([`Effect::Stop`]).
+    #[error("{0}")]
+    Stopped(String),
+    /// The view server's record could not be made durable. Nothing that depends on it was sent.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// Drives `process` until every [`Handle`](crate::runtime::Handle) is gone. Calls that are still
+/// open then, or when an error ends the loop, are answered with none.
+///
+/// Blocks its thread while a record is made durable: the process could not go on meanwhile anyway.
+///
+/// # Errors
+/// When the process stops itself, or its record cannot be written. Never because of the network.
+pub async fn run<P: Process>(
+    process: P,
+    transport: Transport,
+    socket: UdpSocket,
+    calls: Calls<P>,
+    record: RecordFile,
+) -> Result<(), RunError> {
+    let mut driver = Driver {
+        process,
+        outgoing: Outgoing::new(transport, socket),
+        calls,
+        record,
+        outbox: Outbox::default(),
+        buffer: vec![0; BUFFER_BYTES],
+        messages: Vec::new(),
+        stuck: false,
+    };
+    let mut timer = pin!(sleep(Duration::ZERO));
+    // What the timer was set for; none once it has rung, or when nothing is to be waited for.
+    let mut armed: Option<Timestamp> = None;
+    // Work since the task last let others run.
+    let mut worked = 0;
+    loop {
+        let mut call = None;
+        let due = driver.poll_timeout();
+        let time = now();
+        if driver.outbox.is_empty() && due.is_none_or(|due| due > time) {
+            if due != armed {
+                armed = due;
+                if let Some(due) = due {
+                    let wait = due.since(time).min(LONGEST_SLEEP);
+                    timer.as_mut().reset(Instant::now() + wait);
+                }
+            }
+            tokio::select! {
+                biased;
+                // An error is met again, and judged, where the datagrams are taken.
+                _ = driver.outgoing.socket.readable() => {}
+                () = &mut timer, if armed.is_some() => armed = None,
+                next = driver.calls.next() => match next {
+                    Some(next) => call = Some(next),
+                    None => return Ok(()),
+                },
+            }
+        } else {
+            // Something is to be done at once. Letting others run first also lets tokio look at the
+            // socket, so that what has arrived meanwhile is taken first.
+            tokio::task::yield_now().await;
+        }
+
+        worked += 1 + driver.receive();
+        let handles = driver.take_calls(call);
+        driver.run_timers();
+        driver.carry_out().await?;
+        match handles {
+            Ok(taken) => worked += taken,
+            Err(HandlesGone) => return Ok(()),
+        }
+        if worked >= DATAGRAMS_PER_TURN {
+            // While there is always something to do nothing above ever waits, and on a runtime with
+            // one thread the callers, and the signal that ends the program, would wait for ever.
+            tokio::task::yield_now().await;
+            worked = 0;
+        }
+    }
+}
+
+struct Driver<P: Process> {
+    process: P,
+    outgoing: Outgoing,
+    calls: Calls<P>,
+    record: RecordFile,
+    /// What the process wants done, in order.
+    outbox: Outbox<P::Answer>,
+    /// Reused: the datagram that is being taken.
+    buffer: Vec<u8>,
+    /// Reused: the messages that it completes.
+    messages: Vec<Message>,
+    /// A timer did not advance; said once.
+    stuck: bool,
+}
+
+impl<P: Process> Driver<P> {
+    fn poll_timeout(&self) -> Option<Timestamp> {
+        earlier(self.process.poll_timeout(), self.outgoing.transport.poll_timeout())
+    }
+
+    /// Takes what has arrived, within bounds; how many datagrams that were.
+    fn receive(&mut self) -> usize {
+        let mut bytes = 0;
+        for taken in 0..DATAGRAMS_PER_TURN {
+            if bytes >= BYTES_PER_TURN {
+                return taken;
+            }
+            let (size, from) = match self.outgoing.socket.try_recv_from(&mut self.buffer) {
+                Ok((size, from)) => (size, canonical(from)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return taken,
+                // Such an error tells of something that was sent earlier. It has been taken off the
+                // socket by now, and there may be datagrams behind it.
+                Err(error) => {
+                    debug!(%error, "receiving failed");
+                    continue;
+                }
+            };
+            bytes += size;
+            let datagram = &self.buffer[..size];
+            self.outgoing.transport.receive(now(), from, datagram, &mut self.messages);
+            for message in self.messages.drain(..) {
+                self.process.handle_message(now(), from, message, &mut self.outbox);
+            }
+        }
+        DATAGRAMS_PER_TURN
+    }
+
+    /// Takes calls, within bounds, beginning with the one that ended the waiting; how many.
+    fn take_calls(&mut self, first: Option<Call<P>>) -> Result<usize, HandlesGone> {
+        let mut next = first;
+        for taken in 0..CALLS_PER_TURN {
+            let call = match next.take() {
+                Some(call) => call,
+                None => match self.calls.try_next()? {
+                    Some(call) => call,
+                    None => return Ok(taken),
+                },
+            };
+            let (id, command) = self.calls.register(call);
+            self.process.handle_command(now(), id, command, &mut self.outbox);
+        }
+        Ok(CALLS_PER_TURN)
+    }
+
+    fn run_timers(&mut self) {
+        for _ in 0..TIMER_ROUNDS {
+            let time = now();
+            let is_due = |timeout: Option<Timestamp>| timeout.is_some_and(|due| due <= time);
+            let transport_due = is_due(self.outgoing.transport.poll_timeout());
+            let process_due = is_due(self.process.poll_timeout());
+            if transport_due {
+                self.outgoing.transport.handle_timeout(time);
+            }
+            if process_due {
+                self.process.handle_timeout(time, &mut self.outbox);
+            }
+            if !transport_due && !process_due {
+                return;
+            }
+            // timer-advances: otherwise the loop would never rest again. It costs a processor but
+            // no data, so that a released program goes on.
+            let advanced = !is_due(self.poll_timeout());
+            debug_assert!(advanced, "timer-advances: handle_timeout left a timer that is due");
+            if !advanced && !self.stuck {
+                self.stuck = true;
+                error!("timer-advances: handle_timeout left a timer that is due");
+            }
+        }
+    }
+
+    /// Does what the process wants done so far, in order. Answers whose lease ended are given back
+    /// to the process, which leaves new effects for the next turn.
+    async fn carry_out(&mut self) -> Result<(), RunError> {
+        for effect in self.outbox.drain() {
+            match effect {
+                Effect::Send { to, message } => self.outgoing.send(to, &message),
+                Effect::SendBefore { before, to, message, request } => {
+                    self.outgoing.send_before(before, to, message, *request);
+                }
+                Effect::Persist(record) => {
+                    // What came before need not wait for the disk, and leases run meanwhile.
+                    self.outgoing.flush().await;
+                    self.record.persist(&record)?;
+                }
+                Effect::Answer(call, answer) => self.calls.answer(call, answer),
+                Effect::Stop(explanation) => {
+                    self.outgoing.flush().await;
+                    return Err(RunError::Stopped(explanation));
+                }
+            }
+        }
+        self.outgoing.flush().await;
+        for (from, request) in self.outgoing.late.drain(..) {
+            let message = Message::Request(request);
+            self.process.handle_message(now(), from, message, &mut self.outbox);
+        }
+        Ok(())
+    }
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests;

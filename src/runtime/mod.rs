@@ -1,0 +1,73 @@
+//! The only place with sockets, clocks and files: one task drives one protocol process.
+//!
+//! ```text
+//!   Client, cli          Handle::call -----> Calls
+//!                                              |
+//!   network  <--> socket <--> event_loop::run (one task, one turn after the other)
+//!                                |    ^
+//!                 handle_... , now    effects
+//!                                v    |
+//!                          protocol::Process          record_file (view server only)
+//! ```
+//!
+//! Kept here: effects are carried out in the order in which the process asked for them, and what
+//! the view server must remember is durable before anything that follows from it is sent (I13).
+//! Nothing here decides anything: who is alive, who is primary and when to send again is the
+//! process's business.
+//!
+//! # What happens on an error
+//!
+//! | error | what is done |
+//! | --- | --- |
+//! | a datagram cannot be decoded | the transport counts and drops it |
+//! | sending fails | `debug!`, dropped: whoever needs it sends it again |
+//! | the send buffer stays full | waited for a few milliseconds a turn, then dropped likewise |
+//! | receiving fails (also `ConnectionReset`, `ConnectionRefused`) | `debug!`, ignored |
+//! | binding fails | [`BindError`]: address, cause and remedy; the caller ends with exit code 1 |
+//! | the record cannot be read at start | [`RecordError`]: file, cause and remedy |
+//! | the record cannot be written | [`RunError::Record`]: the loop ends and sends nothing more |
+//! | the process gives up | [`RunError::Stopped`], after everything before it was sent |
+//! | an invariant is broken | panic, also in release |
+//!
+//! Reading order: [`event_loop`], [`calls`], `outgoing`, [`clock`], [`socket`], [`record_file`],
+//! [`client`].
+
+pub mod calls;
+pub mod client;
+pub mod clock;
+pub mod event_loop;
+mod outgoing;
+pub mod record_file;
+pub mod socket;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+pub use calls::{Calls, Handle, channel};
+pub use client::{Client, ClientOptions, ConnectError};
+pub use clock::now;
+pub use event_loop::{RunError, run};
+pub use record_file::{RecordError, RecordFile};
+pub use socket::{BindError, bind};
+
+/// 64 bits that no other process has drawn, for incarnations and nonces. Not for secrets.
+#[must_use]
+pub fn random_u64() -> u64 {
+    // The standard library keys each hasher with randomness of the operating system, and with
+    // another key every time, so that the hash of nothing is as random as the key.
+    RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_numbers_differ_from_one_draw_and_one_thread_to_the_next() {
+        let mut drawn: Vec<u64> = (0..100).map(|_| random_u64()).collect();
+        let elsewhere = std::thread::spawn(|| (0..100).map(|_| random_u64()).collect::<Vec<_>>());
+        drawn.extend(elsewhere.join().unwrap());
+        drawn.sort_unstable();
+        drawn.dedup();
+        assert_eq!(drawn.len(), 200);
+    }
+}

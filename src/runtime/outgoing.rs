@@ -1,0 +1,130 @@
+//! Everything that leaves: messages are queued, packed into datagrams and handed to the kernel.
+//!
+//! Kept here: an answer under a lease leaves only if the clock, read after the answer was complete,
+//! shows that the lease is in force (no-stale-read, I9). A failed send is never an error: whoever
+//! needs a message sends it again.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+
+use crate::protocol::message::{Message, Request};
+use crate::protocol::transport::{Datagram, Transport};
+use crate::runtime::clock::now;
+use crate::time::Timestamp;
+
+/// How long one flush may wait for room in the send buffer. Long enough for a network card to take
+/// a full buffer of default size, so that a burst is not cut off at the same place every time it is
+/// repeated; far shorter than any ping interval, because nothing is received meanwhile. What finds
+/// no room even then is dropped.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// An answer that may only leave while a lease is in force.
+struct Leased {
+    before: Timestamp,
+    to: SocketAddr,
+    message: Message,
+    request: Request,
+}
+
+/// See the module.
+pub(crate) struct Outgoing {
+    pub(crate) transport: Transport,
+    pub(crate) socket: UdpSocket,
+    /// Reused: what one flush sends.
+    ready: Vec<Datagram>,
+    leased: Vec<Leased>,
+    /// Requests whose answers were held back, with their senders: the process must answer them in
+    /// another way.
+    pub(crate) late: Vec<(SocketAddr, Request)>,
+    /// Datagrams that the kernel did not take.
+    dropped: u64,
+}
+
+impl Outgoing {
+    pub(crate) fn new(transport: Transport, socket: UdpSocket) -> Self {
+        Outgoing {
+            transport,
+            socket,
+            ready: Vec::new(),
+            leased: Vec::new(),
+            late: Vec::new(),
+            dropped: 0,
+        }
+    }
+
+    /// Queues a message for the next flush.
+    pub(crate) fn send(&mut self, to: SocketAddr, message: &Message) {
+        self.transport.send(now(), to, message);
+    }
+
+    /// Queues an answer for the next flush, if that comes before the given time.
+    pub(crate) fn send_before(
+        &mut self,
+        before: Timestamp,
+        to: SocketAddr,
+        message: Message,
+        request: Request,
+    ) {
+        self.leased.push(Leased { before, to, message, request });
+    }
+
+    /// Sends everything that is queued; fills `late` with what came too late.
+    pub(crate) async fn flush(&mut self) {
+        self.transport.flush(&mut self.ready);
+        self.send_ready().await;
+        let Some(before) = self.leased.iter().map(|leased| leased.before).min() else {
+            return;
+        };
+        // The queue is empty now, so that the next flush yields datagrams with nothing in them but
+        // leased answers, and all of them can be withheld.
+        for leased in &self.leased {
+            self.transport.send(now(), leased.to, &leased.message);
+        }
+        self.transport.flush(&mut self.ready);
+        // The look at the clock proves that nobody else was primary when the values were read,
+        // because it comes later than the reading:
+        // 1. the process takes the time, is stopped, and another primary is activated and writes;
+        // 2. the process goes on and reads what is now an old value;
+        // 3. this look finds the lease over, and the value is never sent.
+        // A pause *after* the look is harmless: the read took effect when the value was read, which
+        // lies between the call and the answer however long the answer then takes. For the same
+        // reason the later pieces of an answer that is larger than a datagram need no look: they
+        // are bytes of the message whose first piece leaves here, fixed when the value was read,
+        // and nobody can fetch them without that first piece.
+        if now() < before {
+            self.leased.clear();
+            self.send_ready().await;
+        } else {
+            debug!(answers = self.leased.len(), "the lease ended before the answers could leave");
+            self.ready.clear();
+            self.late.extend(self.leased.drain(..).map(|leased| (leased.to, leased.request)));
+        }
+    }
+
+    async fn send_ready(&mut self) {
+        let mut give_up: Option<Instant> = None;
+        for datagram in &self.ready {
+            while let Err(error) = self.socket.try_send_to(&datagram.bytes, datagram.to) {
+                // Also what tokio says of a new socket until it has first asked the kernel.
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    let until = *give_up.get_or_insert_with(|| Instant::now() + PATIENCE);
+                    if let Ok(Ok(())) = timeout_at(until, self.socket.writable()).await {
+                        continue;
+                    }
+                } else if error.kind() == io::ErrorKind::Interrupted {
+                    continue;
+                }
+                self.dropped += 1;
+                debug!(to = %datagram.to, bytes = datagram.bytes.len(), %error,
+                    dropped = self.dropped, "datagram not sent");
+                break;
+            }
+        }
+        self.ready.clear();
+    }
+}

@@ -1,0 +1,261 @@
+//! The view server's record on disk.
+//!
+//! Two lines: a header `{"pbkv":"view server record","version":1,"sum":...}` with the xxh3_64 of
+//! the second line, and the record itself as JSON. The file is only ever replaced as a whole: a
+//! temporary file (`FILE.tmp`) is written, made durable and renamed, and then the folder is made
+//! durable too, because it is the folder that holds the new name.
+//!
+//! Kept here: a record that was persisted is read back after any crash, and anything else that is
+//! found in its place is an error, never a fresh start (a view server that wrongly believes to
+//! have no record could promote a server that lacks acknowledged operations). `FILE.lock` keeps a
+//! second view server away for as long as [`OpenRecord`] lives.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use twox_hash::XxHash3_64;
+
+use crate::protocol::view_server::DurableRecord;
+
+const MARK: &str = "view server record";
+const VERSION: u64 = 1;
+
+/// Why the record cannot be used. Each names the file, the cause and the remedy.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// The path names a folder, or nothing.
+    #[error("{}: not the name of a file; name one with --state", file.display())]
+    NotAFile {
+        /// What was given.
+        file: PathBuf,
+    },
+    /// The folder that should hold the file does not exist.
+    #[error("{}: the folder {} does not exist; make it, or choose another file with --state",
+        file.display(), folder.display())]
+    FolderMissing {
+        /// The record.
+        file: PathBuf,
+        /// What is missing.
+        folder: PathBuf,
+    },
+    /// Nothing can be created beside the file, so that no record could ever be written.
+    #[error("{}: cannot write in the folder {}: {cause}; make it writable, or choose another file \
+        with --state", file.display(), folder.display())]
+    FolderNotWritable {
+        /// The record.
+        file: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// Another view server uses this record now.
+    #[error("{}: in use by another view server; stop that one, or choose another file with --state",
+        file.display())]
+    InUse {
+        /// The record.
+        file: PathBuf,
+    },
+    /// The file is there and cannot be read.
+    #[error("{}: cannot be read: {cause}; make it readable, or choose another file with --state",
+        file.display())]
+    Unreadable {
+        /// The record.
+        file: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The file holds something else than a whole record.
+    #[error("{}: damaged ({damage}); put back an intact copy of the newest record, or, if there is \
+        none, move the file away: the view server then asks the servers for what it held",
+        file.display())]
+    Damaged {
+        /// The record.
+        file: PathBuf,
+        /// What is wrong with it.
+        damage: String,
+    },
+    /// The record was written by a newer program, and may mean what this one does not know.
+    #[error("{}: written in version {version} of the format, this program knows up to {VERSION}; \
+        use a newer viewserver", file.display())]
+    Newer {
+        /// The record.
+        file: PathBuf,
+        /// Version of the format.
+        version: u64,
+    },
+    /// The record could not be made durable. What is on disk is the former one or the new one.
+    #[error("{}: cannot be made durable: {cause}; see to free space and a healthy disk, then start \
+        the view server again", file.display())]
+    NotDurable {
+        /// What could not be written.
+        file: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+}
+
+/// Where a process keeps its record.
+#[derive(Debug)]
+pub enum RecordFile {
+    /// Nowhere: it has none, or gives it up with every restart (`--state none`).
+    None,
+    /// In a file.
+    At(OpenRecord),
+}
+
+impl RecordFile {
+    pub(crate) fn persist(&self, record: &DurableRecord) -> Result<(), RecordError> {
+        match self {
+            RecordFile::None => Ok(()),
+            RecordFile::At(open) => open.persist(record),
+        }
+    }
+}
+
+/// A record file that this process alone may replace.
+#[derive(Debug)]
+pub struct OpenRecord {
+    file: PathBuf,
+    /// Written first; what is left of it after a crash means nothing.
+    temporary: PathBuf,
+    /// Open, so that it can be made durable.
+    folder: File,
+    /// Keeps the lock, which ends with the process at the latest.
+    _lock: File,
+}
+
+/// The first line.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    pbkv: String,
+    version: u64,
+    sum: u64,
+}
+
+/// Locks the record and reads it; none if there is no such file yet. Blocks.
+///
+/// # Errors
+/// When it is in use, damaged, or newer than this program, or when no new one could be written.
+pub fn open(path: &Path) -> Result<(OpenRecord, Option<DurableRecord>), RecordError> {
+    let file = path.to_path_buf();
+    if path.file_name().is_none() || path.is_dir() {
+        return Err(RecordError::NotAFile { file });
+    }
+    let folder_path = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        Some(_) | None => PathBuf::from("."),
+    };
+    if !folder_path.is_dir() {
+        return Err(RecordError::FolderMissing { file, folder: folder_path });
+    }
+    let not_writable = |cause| RecordError::FolderNotWritable {
+        file: path.to_path_buf(),
+        folder: folder_path.clone(),
+        cause,
+    };
+    // The lock is a file of its own: the record is replaced, and a lock would stay with the old one.
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(beside(path, ".lock"))
+        .map_err(not_writable)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(RecordError::InUse { file }),
+        Err(TryLockError::Error(cause)) => return Err(not_writable(cause)),
+    }
+    // Found out now rather than when the first view has to be recorded.
+    let temporary = beside(path, ".tmp");
+    File::create(&temporary).and_then(|_| fs::remove_file(&temporary)).map_err(not_writable)?;
+    let folder = File::open(&folder_path).map_err(not_writable)?;
+    let record = match fs::read(path) {
+        Ok(bytes) => Some(decode(path, &bytes)?),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
+        Err(cause) => return Err(RecordError::Unreadable { file, cause }),
+    };
+    // What was read must not be forgotten again. 1. a view server renames and is killed before the
+    // folder is durable; 2. the next one reads the new record and tells everybody; 3. the machine
+    // fails, and the old record is back.
+    folder.sync_all().map_err(not_writable)?;
+    Ok((OpenRecord { file, temporary, folder, _lock: lock }, record))
+}
+
+impl OpenRecord {
+    /// Replaces the record. When this returns, it is read back after any crash. Blocks.
+    ///
+    /// # Errors
+    /// When any step fails. It is then unknown which record is on disk, and trying again proves
+    /// nothing (the kernel may have dropped what it could not write): the process must end.
+    pub fn persist(&self, record: &DurableRecord) -> Result<(), RecordError> {
+        let not_durable =
+            |file: &Path, cause| RecordError::NotDurable { file: file.to_path_buf(), cause };
+        let written = encode(record).and_then(|bytes| {
+            let mut temporary = File::create(&self.temporary)?;
+            temporary.write_all(&bytes)?;
+            temporary.sync_all()
+        });
+        written.map_err(|cause| not_durable(&self.temporary, cause))?;
+        fs::rename(&self.temporary, &self.file)
+            .and_then(|()| self.folder.sync_all())
+            .map_err(|cause| not_durable(&self.file, cause))
+    }
+}
+
+/// The path with something added to the file's name.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn encode(record: &DurableRecord) -> io::Result<Vec<u8>> {
+    let body = serde_json::to_vec(record)?;
+    let mut bytes = header_line(VERSION, XxHash3_64::oneshot(&body))?;
+    bytes.extend_from_slice(&body);
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn header_line(version: u64, sum: u64) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(&Header { pbkv: MARK.to_owned(), version, sum })?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+fn decode(path: &Path, bytes: &[u8]) -> Result<DurableRecord, RecordError> {
+    let damaged = |damage: String| RecordError::Damaged { file: path.to_path_buf(), damage };
+    let torn = || damaged(format!("it ends after {} bytes", bytes.len()));
+    if bytes.is_empty() {
+        return Err(damaged("it is empty".to_owned()));
+    }
+    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(torn)?;
+    let (first, rest) = bytes.split_at(end + 1);
+    let header: Header = serde_json::from_slice(first)
+        .map_err(|error| damaged(format!("the first line is no header: {error}")))?;
+    if header.pbkv != MARK {
+        return Err(damaged(format!("it is a {:?}, not a {MARK:?}", header.pbkv)));
+    }
+    if header.version > VERSION {
+        return Err(RecordError::Newer { file: path.to_path_buf(), version: header.version });
+    }
+    // Nothing guards the header itself, so it must be, byte for byte, the only one that this
+    // program could have written.
+    let written = header_line(VERSION, header.sum);
+    if !written.is_ok_and(|written| written == first) {
+        return Err(damaged("the header was altered".to_owned()));
+    }
+    let body = rest.strip_suffix(b"\n").ok_or_else(torn)?;
+    if XxHash3_64::oneshot(body) != header.sum {
+        return Err(damaged("the checksum does not match".to_owned()));
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| damaged(format!("the second line is no record: {error}")))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
