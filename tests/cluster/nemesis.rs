@@ -301,8 +301,7 @@ impl World {
     }
 
     fn knows_record(&self, server: usize) -> bool {
-        let seen = self.nodes[server].server().and_then(crate::observe::server);
-        seen.is_some_and(|seen| seen.adopted.is_some())
+        self.nodes[server].server().is_some_and(|server| server.inspect().record.is_some())
     }
 
     fn pause(&mut self, node: usize, length: Instant) {
@@ -477,7 +476,7 @@ impl World {
         self.nemesis.total_loss = true;
         self.counts.add(Count::TotalLosses);
         if self.plan.careful {
-            let detail = format!("no process is left of {}", brief(truth));
+            let detail = format!("no process is left of {}", brief(record));
             self.fail(Violation::new("an-eligible-copy-survives", detail));
         }
     }

@@ -106,18 +106,26 @@ pub fn wait(
     false
 }
 
-/// Every client reads and changes every key.
+/// Every client reads and changes every key, and asks again only if its session is gone.
 pub fn serve(world: &mut World, until: Instant) {
-    let mut asked: Vec<CallId> = Vec::new();
+    let deadline = until.saturating_sub(world.now) * 2;
+    let mut asked: Vec<(CallId, [usize; 2], u32)> = Vec::new();
     for client in world.clients() {
         for key in 0..world.workload.keys() {
-            let deadline = until.saturating_sub(world.now) * 2;
-            asked.push(world.ask(client, 0, key, 1, deadline));
-            asked.push(world.ask(client, 0, key, 0, deadline));
+            for kind in [1, 0] {
+                let call = world.ask(client, 0, key, kind, deadline);
+                asked.push((call, [client, key], kind));
+            }
         }
     }
     wait(world, until, "every-operation-succeeds", |world| {
-        asked.iter().all(|call| world.workload.is_done(*call))
+        for (call, [client, key], kind) in &mut asked {
+            if world.workload.has_expired(*call) {
+                *call = world.ask(*client, 0, *key, *kind, deadline);
+            }
+        }
+        asked.retain(|(call, ..)| !world.workload.is_done(*call));
+        asked.is_empty()
     });
 }
 
@@ -130,21 +138,12 @@ pub fn settle(world: &mut World, until: Instant) {
             return false;
         }
         let Some(backup) = &record.view.backup else { return false };
-        let look = |incarnation| {
-            let node = world.node_of(incarnation)?;
-            world.nodes[node].server().filter(|server| observe::can_look(server))
+        let copy = |incarnation| {
+            let server = world.nodes[world.node_of(incarnation)?].server()?;
+            observe::server(incarnation, server).copy
         };
-        let (Some(primary), Some(backup)) =
-            (look(record.view.primary.incarnation), look(backup.incarnation))
-        else {
-            return false;
-        };
-        match (observe::server(primary), observe::server(backup)) {
-            (Some(primary), Some(backup)) => {
-                (primary.applied, primary.digest) == (backup.applied, backup.digest)
-            }
-            _ => false,
-        }
+        let primary = copy(record.view.primary.incarnation);
+        primary.is_some() && primary == copy(backup.incarnation)
     });
 }
 
