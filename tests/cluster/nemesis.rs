@@ -204,7 +204,12 @@ impl World {
         if self.nemesis.record_lost {
             return false;
         }
-        let Some(truth) = self.truth.as_ref().map(|truth| &truth.record) else { return true };
+        // A history begins with one server, whose loss ends it: before anything is stored that is
+        // no loss of data, but a person has to say so.
+        let begun = self.nemesis.active.is_some();
+        let Some(truth) = self.truth.as_ref().map(|truth| &truth.record).filter(|_| begun) else {
+            return false;
+        };
         let victim = self.nodes[server].incarnation;
         if !truth.is_eligible(victim) {
             return true;
@@ -489,6 +494,7 @@ impl World {
         self.nemesis.guarded = None;
         self.network.heal();
         self.slow_disk = 0;
+        self.plan.socket_bytes = self.plan.socket_bytes.max(208 << 10);
         self.plan.crash_after_persist = 0;
         self.plan.stop_before_sending = 0;
         for index in 0..self.nodes.len() {

@@ -139,7 +139,8 @@ impl Plan {
             crash_after_persist: random.pick(&[0, 0, 50_000, 300_000]),
             disk: random.pick(&[0, 0, 2 * MS, unit / 2]),
             lag: random.pick(&[0, 50 * US, 200 * US, 2 * MS]),
-            socket_bytes: random.pick(&[16 << 10, 208 << 10]),
+            // A buffer that cannot hold a single datagram loses them all.
+            socket_bytes: random.pick(&[16 << 10, 208 << 10]).max(3 * datagram_bytes),
             moves: random.pick(&[0, 0, 300_000]),
             careful: !random.chance(100_000),
             keys: random.pick(&[1, 2, 3]),
@@ -172,7 +173,9 @@ fn limits(random: &mut Random, datagram_bytes: usize) -> Limits {
         _ => Limits {
             pending_operations: random.pick(&[4, 32]),
             pending_reads: random.pick(&[4, 32]),
-            backlog_bytes: random.pick(&[1 << 10, 16 << 10]),
+            // What is in flight must fit into what the receiver may keep out of order.
+            window_bytes: 8 << 10,
+            backlog_bytes: random.pick(&[8 << 10, 16 << 10]),
             history_bytes: random.pick(&[1 << 10, 16 << 10]),
             session_capacity: random.pick(&[2, 3, 10]),
             ..default

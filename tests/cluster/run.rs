@@ -134,7 +134,8 @@ pub fn settle(world: &mut World, until: Instant) {
     wait(world, until, "a-spare-joins-and-digests-agree", |world| {
         let Some(truth) = &world.truth else { return false };
         let record = &truth.record;
-        if record.phase != Phase::Active {
+        // A view server that has just restarted may still have to hear everybody.
+        if record.phase != Phase::Active || world.view_server_record() != Some(record) {
             return false;
         }
         let Some(backup) = &record.view.backup else { return false };

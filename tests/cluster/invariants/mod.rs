@@ -77,6 +77,7 @@ impl Checks {
     ) -> Result<(), Violation> {
         self.adopted.on_turn(server, seen)?;
         self.shown.on_turn(seen)?;
+        self.succession.on_turn(seen);
         self.primaries.on_turn(seen)?;
         self.digests.on_turn(server, seen, truth)
     }
