@@ -59,7 +59,7 @@ fn run(seed: u64) -> Result<Outcome, String> {
 fn seeds_of_every_mix_of_faults_keep_every_promise() {
     if let Some(seed) = from_environment("PBKV_SEED") {
         let outcome = run::seed(seed, true);
-        say(&format!("{}\n{}", outcome.tail, outcome.counts));
+        say(&format!("{}\n{:#?}\n{}", outcome.tail, outcome.plan, outcome.counts));
         if let Some(violation) = outcome.failure {
             panic!("seed {seed} breaks {violation}");
         }

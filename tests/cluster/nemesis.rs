@@ -275,14 +275,16 @@ impl World {
     fn lose_record(&mut self, lasting: Instant) {
         let Some(truth) = self.truth.as_ref().map(|truth| truth.record.clone()) else { return };
         if self.plan.careful {
-            // Recovery needs everybody who is named in whatever record may be reported highest.
-            let before = self.nemesis.active.iter().flat_map(Record::members);
+            // Recovery needs everybody who is named in the highest record that will be reported;
+            // the newest one of all may not have reached anybody yet.
+            let reported = self.servers().filter_map(|server| self.known_record(server));
+            let Some(highest) = reported.max_by_key(|record| record.stamp()) else { return };
             let needed: Vec<Incarnation> =
-                before.chain(truth.members()).map(|member| member.incarnation).collect();
+                highest.members().into_iter().map(|member| member.incarnation).collect();
             let guarded = self.servers().find(|server| {
                 needed.contains(&self.nodes[*server].incarnation)
                     && self.nodes[*server].paused_until <= self.now
-                    && self.knows_record(*server)
+                    && self.known_record(*server).is_some()
             });
             let all_live = needed.iter().all(|incarnation| self.node_of(*incarnation).is_some());
             if !all_live || guarded.is_none() || self.nemesis.record_lost {
@@ -305,8 +307,8 @@ impl World {
         }
     }
 
-    fn knows_record(&self, server: usize) -> bool {
-        self.nodes[server].server().is_some_and(|server| server.inspect().record.is_some())
+    fn known_record(&self, server: usize) -> Option<&Record> {
+        self.nodes[server].server().and_then(|server| server.inspect().record)
     }
 
     fn pause(&mut self, node: usize, length: Instant) {
