@@ -206,10 +206,8 @@ impl World {
         }
         // A history begins with one server, whose loss ends it: before anything is stored that is
         // no loss of data, but a person has to say so.
-        let begun = self.nemesis.active.is_some();
-        let Some(truth) = self.truth.as_ref().map(|truth| &truth.record).filter(|_| begun) else {
-            return false;
-        };
+        let truth = self.truth.as_ref().map(|truth| &truth.record);
+        let Some(truth) = truth.filter(|truth| !truth.eligible.is_empty()) else { return false };
         let victim = self.nodes[server].incarnation;
         if !truth.is_eligible(victim) {
             return true;
@@ -474,10 +472,13 @@ impl World {
     pub fn look_for_survivors(&mut self) {
         let Some(truth) = &self.truth else { return };
         let record = &truth.record;
-        if self.nemesis.total_loss || record.eligible.is_empty() {
+        let lives = record.eligible.iter().any(|it| self.node_of(it.incarnation).is_some());
+        if lives || record.eligible.is_empty() {
+            // A joiner that holds everything may say so after the primary's death.
+            self.nemesis.total_loss = false;
             return;
         }
-        if record.eligible.iter().any(|member| self.node_of(member.incarnation).is_some()) {
+        if self.nemesis.total_loss {
             return;
         }
         self.nemesis.total_loss = true;
