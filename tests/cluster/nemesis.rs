@@ -227,7 +227,7 @@ impl World {
                     let node = &self.nodes[other];
                     undecided
                         || (quiet_since(node.pong_at) < dead_after * 4 / 10
-                            && quiet_since(self.nemesis.reported_at) > 20 * dead_after)
+                            && quiet_since(self.nemesis.reported_at) > 4 * dead_after)
                 })
         })
     }
