@@ -72,6 +72,10 @@ fn phase_two(world: &mut World) {
         // Servers with a copy of the abandoned history wait for a person to decide.
         return world.run_until(world.now + 10 * world.dead_after());
     }
+    if !world.plan.careful {
+        // What was decided before everything healed may still come into force.
+        world.run_until(world.now + 6 * world.dead_after());
+    }
     if world.nemesis.total_loss || (!world.plan.careful && world.nemesis.ever_lost) {
         reset(world, until);
     }
