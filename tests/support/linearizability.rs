@@ -31,8 +31,8 @@ pub enum Action {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Operation {
     /// Who called. Within one process, acknowledged appends take effect in the order of the calls,
-    /// and a read sees the acknowledged appends that were called before it, even if the calls
-    /// overlap. A caller that promises less gives every operation a process of its own.
+    /// even if the calls overlap. A caller that promises less gives every operation a process of
+    /// its own.
     pub process: u64,
     /// When it was called, on a scale that all processes share.
     pub called: u64,
@@ -163,25 +163,24 @@ fn explain_appends(history: &[Operation]) -> Result<(), String> {
     check_process_order(&ranked)
 }
 
-/// Acknowledged appends of one process keep the order of their calls, and its reads see them.
+/// Acknowledged appends of one process keep the order of their calls.
 fn check_process_order(ranked: &[(usize, &Operation)]) -> Result<(), String> {
-    let mut by_call: Vec<(usize, &Operation)> =
-        ranked.iter().copied().filter(|(_, operation)| operation.answered.is_some()).collect();
+    let mut by_call: Vec<(usize, &Operation)> = ranked
+        .iter()
+        .copied()
+        .filter(|(_, operation)| operation.answered.is_some() && operation.written().is_some())
+        .collect();
     by_call.sort_by_key(|(_, operation)| operation.called);
-    let mut highest: HashMap<u64, (usize, &Operation)> = HashMap::new();
+    let mut last: HashMap<u64, (usize, &Operation)> = HashMap::new();
     for (rank, operation) in by_call {
-        if let Some((earlier_rank, earlier)) = highest.get(&operation.process)
-            && *earlier_rank > rank
+        if let Some((earlier_rank, earlier)) = last.insert(operation.process, (rank, operation))
+            && earlier_rank > rank
         {
             return Err(format!(
                 "{} does not follow {}, which the same process called before",
                 operation.describe(),
                 earlier.describe()
             ));
-        }
-        // Reads do not bind later operations: those may overlap with them.
-        if matches!(operation.action, Action::Append(_)) {
-            highest.insert(operation.process, (rank, operation));
         }
     }
     Ok(())
