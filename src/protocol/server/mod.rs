@@ -48,7 +48,7 @@ use crate::time::Timestamp;
 use crate::types::{CallId, HistoryId, Incarnation, OperationNumber, ServerId, ViewId};
 
 /// How a kv server is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ServerConfig {
     /// Its name.
     pub id: ServerId,
@@ -157,7 +157,7 @@ enum Role {
 }
 
 /// The process.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Server {
     config: ServerConfig,
     membership: Membership,
