@@ -1,5 +1,6 @@
 //! Exhaustive search: the world as a model of stateright.
 
+use pbkv::protocol::view::{Member, Record};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use crate::properties::{self, Goals};
@@ -96,9 +97,16 @@ pub fn search(title: &str, plan: Plan, most: usize) -> Covered {
     let is_complete = checker.state_count() < most;
     let world = World::new(plan);
     copy_goals(&checker.model().goals, &world.goals);
+    let goals = &world.goals;
     println!(
-        "{title}: {states} states, depth {depth}, {} in {:.1}s",
+        "{title}: {states} states, depth {depth}, {}, {} failovers, {} swapped, {} spares promoted, \
+         {} duplicates suppressed, {} refused in {:.1}s",
         if is_complete { "complete" } else { "cut" },
+        properties::seen(&goals.failovers),
+        properties::seen(&goals.swapped_roles),
+        properties::seen(&goals.spare_promoted),
+        properties::seen(&goals.duplicate_suppressed),
+        properties::seen(&goals.evicted_refused),
         begun.elapsed().as_secs_f32()
     );
     Covered { states, depth, is_complete, world }
@@ -127,14 +135,18 @@ pub fn explain(plan: &Plan, events: &[Event]) -> String {
     let mut lines = String::new();
     for event in events {
         let detail = match event {
-            Event::Deliver(key) => format!("{:?}", state.network.get(*key)),
-            Event::Show { record, .. } => format!("{:?}", state.records[*record]),
+            Event::Deliver(key) => state.network.get(*key).map_or(String::new(), |packet| {
+                let names = (packet.from + 1, packet.to + 1);
+                format!("s{} to s{}: {:?}", names.0, names.1, packet.message)
+            }),
+            Event::Show { record, .. } => brief(&state.records[*record]),
             Event::Ask { client, call, .. } => {
                 format!("{:?}", state.clients[*client].calls[*call].ask)
             }
-            Event::Rule { .. } | Event::Crash(_) | Event::Timer(_) | Event::Flush(_) => {
-                String::new()
+            Event::Rule { .. } => {
+                format!("after {}", brief(&state.records[state.records.len() - 1]))
             }
+            Event::Crash(_) | Event::Timer(_) | Event::Flush(_) => String::new(),
         };
         lines += &format!("  {event:?} {detail}\n");
         if let Some(next) = world.happen(&state, event) {
@@ -142,4 +154,21 @@ pub fn explain(plan: &Plan, events: &[Event]) -> String {
         }
     }
     lines
+}
+
+fn brief(record: &Record) -> String {
+    let view = &record.view;
+    let names =
+        |members: &[Member]| members.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let name = |member: &Option<Member>| names(member.as_slice());
+    format!(
+        "{} {:?} ({}, {}) joining [{}] since {} eligible [{}]",
+        view.id,
+        record.phase,
+        view.primary,
+        name(&view.backup),
+        name(&view.joining),
+        view.since,
+        names(&record.eligible),
+    )
 }

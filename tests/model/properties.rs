@@ -54,7 +54,8 @@ pub fn seen(goal: &AtomicUsize) -> usize {
 
 /// The list under the key of the scripts.
 pub fn values(server: &Server) -> Vec<u64> {
-    let list = server.inspect().replica.and_then(|replica| replica.store().get(&clients::KEY.into()));
+    let list =
+        server.inspect().replica.and_then(|replica| replica.store().get(&clients::KEY.into()));
     let number = |value: &pbkv::kv::command::Value| value.0.parse().expect("values are numbers");
     list.map_or(Vec::new(), |list| list.values().iter().map(number).collect())
 }
@@ -64,7 +65,8 @@ impl State {
     pub fn check_server(&mut self, index: usize, before: &Server) -> Check {
         let (server, incarnation) = (&self.servers[index], self.incarnations[index]);
         if server.adopted() < before.adopted() {
-            let detail = format!("s{}: {:?} to {:?}", index + 1, before.adopted(), server.adopted());
+            let detail =
+                format!("s{}: {:?} to {:?}", index + 1, before.adopted(), server.adopted());
             return broken(ADOPTED_VIEW_NEVER_DECREASES, detail);
         }
         if let Some(stamp) = server.adopted()

@@ -144,9 +144,8 @@ fn answer(
     view_server: &mut ViewServer,
     outbox: &mut Outbox<view_server::Answer>,
 ) {
-    let found = living
-        .iter()
-        .find(|(index, pong)| address(*index) == to && ping.to == Some(pong.from));
+    let found =
+        living.iter().find(|(index, pong)| address(*index) == to && ping.to == Some(pong.from));
     if let Some((index, pong)) = found {
         let pong = Pong { nonce: ping.nonce, to: ping.from, ..pong.clone() };
         view_server.handle_message(now, address(*index), Message::Pong(Box::new(pong)), outbox);

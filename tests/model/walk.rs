@@ -123,9 +123,11 @@ fn choose(
             Some(call) if random.below(4) > 0 => (call + random.below(plan.window)).min(calls - 1),
             Some(_) | None => random.below(calls),
         };
-        return state.clients[client]
-            .may_ask(call)
-            .then_some(Event::Ask { client, call, server: random.below(servers) });
+        return state.clients[client].may_ask(call).then_some(Event::Ask {
+            client,
+            call,
+            server: random.below(servers),
+        });
     }
     if pick < 52 {
         let back = if random.below(4) > 0 { 0 } else { random.below(state.records.len()) };

@@ -47,8 +47,8 @@ pub struct Plan {
     pub scripts: Vec<Vec<Do>>,
     /// Requests of one client in flight.
     pub window: usize,
-    /// The pair is formed, and every session open, before the search begins.
-    pub from_pair: bool,
+    /// What has happened before the search begins.
+    pub start: Start,
     /// New records.
     pub rulings: usize,
     /// Whether a ruling may rest on a pong that is older than the newest record.
@@ -64,13 +64,30 @@ pub struct Plan {
     pub session_capacity: u64,
 }
 
+/// What has happened before a search begins: messages and records of that time are forgotten.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// s1 serves alone from the first view on.
+    First,
+    /// (s1, s2) is active.
+    Unopened,
+    /// And every client has opened its session.
+    Paired,
+    /// Then s2 was left out and has not heard of it.
+    Alone,
+    /// Then the first client's first write was committed by s1 alone.
+    AloneWithWrite,
+    /// After `Paired` s2 has taken over, and s1 has not heard of it.
+    Left,
+}
+
 impl Default for Plan {
     fn default() -> Self {
         Plan {
             servers: 3,
             scripts: Vec::new(),
             window: 1,
-            from_pair: true,
+            start: Start::Paired,
             rulings: 0,
             stale_pongs: false,
             crashes: 0,
@@ -251,29 +268,55 @@ impl World {
             broken: None,
         };
         state = self.happen(&state, &Event::Show { record: 0, server: 0 }).expect("a first view");
-        if plan.from_pair {
-            // s1 and s2 are the pair, whatever else there is.
-            let alive = if plan.servers > 1 { 0b11 } else { 0b1 };
-            for _ in 0..8 {
-                let rule = Event::Rule { alive, stale: false };
-                state = self.happen(&state, &rule).unwrap_or(state);
-                state = self.calm(state, alive);
-            }
-            for client in 0..state.clients.len() {
-                let open = Event::Ask { client, call: 0, server: 0 };
-                state = self.happen(&state, &open).unwrap_or(state);
-                state = self.calm(state, alive);
-            }
-            let newest = state.records.last().cloned();
-            state.records = Arc::new(newest.into_iter().collect());
-            state.network = Arc::default();
-            for client in &state.clients {
-                assert!(client.session().is_some(), "sessions are open: {state:?}");
-            }
-        }
+        state = self.prepare(state, plan.start);
+        state.records = Arc::new(state.records.last().cloned().into_iter().collect());
+        state.network = Arc::default();
         state.rulings_left = plan.rulings;
         state.timers_left = plan.timers;
         state
+    }
+
+    /// s1 and s2 are the pair, whatever else there is; then what the plan asks for.
+    fn prepare(&self, mut state: State, start: Start) -> State {
+        let alive = if self.plan.servers > 1 { 0b11 } else { 0b1 };
+        if start != Start::First {
+            for _ in 0..8 {
+                state = self.force(state, &Event::Rule { alive, stale: false });
+                state = self.calm(state, alive);
+            }
+        }
+        if matches!(start, Start::First | Start::Unopened) {
+            return state;
+        }
+        for client in 0..state.clients.len() {
+            state = self.force(state, &Event::Ask { client, call: 0, server: 0 });
+            state = self.calm(state, alive);
+            assert!(state.clients[client].session().is_some(), "sessions are open");
+        }
+        match start {
+            Start::First | Start::Unopened | Start::Paired => {}
+            Start::Alone | Start::AloneWithWrite => {
+                // s2 hears nothing of the view that leaves it out.
+                state = self.force(state, &Event::Rule { alive: 0b1, stale: false });
+                state = self.calm(state, 0b1);
+            }
+            Start::Left => {
+                state = self.force(state, &Event::Rule { alive: 0b10, stale: false });
+                state = self.calm(state, 0b10);
+                state = self.force(state, &Event::Rule { alive: 0b10, stale: false });
+                state = self.calm(state, 0b10);
+            }
+        }
+        if start == Start::AloneWithWrite {
+            state = self.force(state, &Event::Ask { client: 0, call: 1, server: 0 });
+            assert!(state.clients[0].calls[1].told.is_some(), "s1 commits alone");
+        }
+        state
+    }
+
+    /// The event, or the same state if it changes nothing.
+    pub fn force(&self, state: State, event: &Event) -> State {
+        self.happen(&state, event).unwrap_or(state)
     }
 
     /// Delivers everything between these servers until nothing changes any more.

@@ -181,9 +181,7 @@ impl Server {
         let (replica, since) = match &self.role {
             Role::Idle(None) => (None, None),
             Role::Idle(Some(copy)) => (Some(&copy.replica), copy.since),
-            Role::Joining(joining) => {
-                (joining.following().map(Backup::replica), Some(joining.since()))
-            }
+            Role::Joining(joining) => (joining.replica(), joining.following().map(Backup::since)),
             Role::Backup(backup) => (Some(backup.replica()), Some(backup.since())),
             Role::Primary(primary) => (Some(primary.replica()), None),
         };
