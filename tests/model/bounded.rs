@@ -156,6 +156,11 @@ pub fn explain(plan: &Plan, events: &[Event]) -> String {
     lines
 }
 
+/// Records, one a line.
+pub fn briefly(records: &[Record]) -> String {
+    records.iter().map(|record| format!("\n  {}", brief(record))).collect()
+}
+
 fn brief(record: &Record) -> String {
     let view = &record.view;
     let names =

@@ -6,6 +6,7 @@
 use crate::bounded::{Covered, search};
 use crate::clients::Do::{self, Append, Get, Put};
 use crate::properties::seen;
+use crate::timed::{self, Faults};
 use crate::walk::{Walked, walk};
 use crate::world::{Plan, Start};
 
@@ -161,4 +162,43 @@ fn run_14_no_state_is_without_a_way_out() {
     };
     let walked = walk("14 wedges", &plan, walks(200, 20_000), 25);
     assert!(seen(&walked.world.goals.healed) > 100);
+}
+
+const STORM: Faults = Faults {
+    lease_reads: false,
+    restarts: 0,
+    record_loss: false,
+    second_view_server: false,
+    crashes: 1,
+    every: 60,
+};
+
+fn busy() -> Plan {
+    let scripts = scripts(&[
+        &[Append(1), Get, Append(2), Get, Append(3), Get],
+        &[Get, Append(4), Get, Append(5), Get],
+    ]);
+    Plan { scripts, ..Plan::default() }
+}
+
+#[test]
+fn run_9_leases_on_clocks_that_drift() {
+    let faults = Faults { lease_reads: true, ..STORM };
+    let world = timed::walk("9 leases", &busy(), faults, walks(30, 10_000), 3000);
+    assert!(seen(&world.goals.read_by_lease) > 0, "a read is answered under a lease");
+    assert!(seen(&world.goals.failovers) > 0);
+}
+
+#[test]
+fn run_10_the_view_server_restarts_with_and_without_its_record() {
+    let with = Faults { lease_reads: true, restarts: 4, ..STORM };
+    timed::walk("10 with its record", &busy(), with, walks(20, 10_000), 3000);
+    let without = Faults { record_loss: true, crashes: 0, ..with };
+    timed::walk("10 without its record", &busy(), without, walks(20, 10_000), 3000);
+}
+
+#[test]
+fn run_12_two_view_servers() {
+    let faults = Faults { lease_reads: true, second_view_server: true, crashes: 0, ..STORM };
+    timed::walk("12 two view servers", &busy(), faults, walks(20, 10_000), 3000);
 }

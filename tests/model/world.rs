@@ -21,7 +21,9 @@ use crate::ruling::{self, Rulings};
 
 /// Where clients are: their answers are taken at once and never travel.
 const CLIENTS: u16 = 9;
-const START: Timestamp = Timestamp(1_000_000_000);
+/// Where servers announce themselves, as an index.
+pub const VIEW_SERVER: usize = 100;
+pub const START: Timestamp = Timestamp(1_000_000_000);
 /// A step of a server's clock that fires a first retransmission and is not yet taken for a pause.
 const TIMER: Duration = Duration::from_millis(65);
 
@@ -30,7 +32,7 @@ pub fn address(index: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 7001 + u16::try_from(index).expect("few servers")))
 }
 
-fn client_address() -> SocketAddr {
+pub fn client_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], CLIENTS))
 }
 
@@ -164,7 +166,7 @@ pub struct State {
     pub records: Arc<Vec<Record>>,
     pub clients: Vec<Client>,
     /// Orders calls and answers.
-    moment: u8,
+    pub moment: u8,
     pub rulings_left: usize,
     pub crashes_left: usize,
     pub timers_left: usize,
@@ -213,14 +215,14 @@ impl World {
         World { plan, goals: Goals::default(), rulings: Rulings::default() }
     }
 
-    fn start(&self, index: usize, incarnation: Incarnation, now: Timestamp) -> Arc<Server> {
+    pub fn start(&self, index: usize, incarnation: Incarnation, now: Timestamp) -> Arc<Server> {
         let limits = Limits { session_capacity: self.plan.session_capacity, ..Limits::default() };
         let mut server = Server::new(
             now,
             ServerConfig {
                 id: name(index),
                 incarnation,
-                view_server: address(999),
+                view_server: address(VIEW_SERVER),
                 advertise: Some(address(index)),
                 limits,
             },
@@ -230,13 +232,35 @@ impl World {
         Arc::new(server)
     }
 
-    /// The state that a search begins with.
-    pub fn initial(&self) -> State {
+    /// Servers that have just started and know nothing.
+    pub fn blank(&self) -> State {
         let plan = &self.plan;
         let incarnations: Vec<_> =
             (0..plan.servers).map(|index| Incarnation(index as u64 * 10 + 11)).collect();
+        let servers = incarnations.iter().enumerate();
+        State {
+            servers: servers.map(|(index, it)| self.start(index, *it, START)).collect(),
+            clocks: vec![START; plan.servers],
+            incarnations,
+            network: Arc::default(),
+            records: Arc::default(),
+            clients: plan.scripts.iter().map(|script| Client::new(script, plan.window)).collect(),
+            moment: 0,
+            rulings_left: usize::MAX,
+            crashes_left: plan.crashes,
+            timers_left: usize::MAX,
+            served: BTreeMap::new(),
+            broken: None,
+        }
+    }
+
+    /// The state that a search begins with.
+    pub fn initial(&self) -> State {
+        let plan = &self.plan;
+        let mut state = self.blank();
         let id = ViewId { epoch: Epoch(1, 900), number: 1 };
-        let primary = Member { id: name(0), incarnation: incarnations[0], address: address(0) };
+        let primary =
+            Member { id: name(0), incarnation: state.incarnations[0], address: address(0) };
         let first = Record {
             history: HistoryId(7),
             view: View {
@@ -252,21 +276,7 @@ impl World {
             last_primary: Some(primary),
             lease: Micros(0),
         };
-        let servers = incarnations.iter().enumerate();
-        let mut state = State {
-            servers: servers.map(|(index, it)| self.start(index, *it, START)).collect(),
-            clocks: vec![START; plan.servers],
-            incarnations,
-            network: Arc::default(),
-            records: Arc::new(vec![first]),
-            clients: plan.scripts.iter().map(|script| Client::new(script, plan.window)).collect(),
-            moment: 0,
-            rulings_left: usize::MAX,
-            crashes_left: plan.crashes,
-            timers_left: usize::MAX,
-            served: BTreeMap::new(),
-            broken: None,
-        };
+        state.records = Arc::new(vec![first]);
         state = self.happen(&state, &Event::Show { record: 0, server: 0 }).expect("a first view");
         state = self.prepare(state, plan.start);
         state.records = Arc::new(state.records.last().cloned().into_iter().collect());
@@ -480,7 +490,8 @@ impl World {
         Some(())
     }
 
-    fn reply(&self, state: &mut State, reply: &Reply) -> Result<(), Broken> {
+    /// Tells a client, and checks the history.
+    pub fn reply(&self, state: &mut State, reply: &Reply) -> Result<(), Broken> {
         let client = usize::try_from(reply.client.0 - 1).expect("few clients");
         let moment = state.moment;
         if !state.clients[client].tell(reply.id, &reply.outcome, moment) {
@@ -506,11 +517,11 @@ impl World {
         let (sent, adopted) = (state.network.order.len(), state.servers[index].adopted());
         self.turn(state, index, |server, now, outbox| {
             let ping = ruling::ping(Incarnation(901), me, Some(record));
-            server.handle_message(now, address(999), ping, outbox);
+            server.handle_message(now, address(VIEW_SERVER), ping, outbox);
             // Pongs are remembered by view server: another one that shows nothing leaves every
             // server with the same memory, however many pings it has heard.
             let ping = ruling::ping(Incarnation(902), me, None);
-            server.handle_message(now, address(999), ping, outbox);
+            server.handle_message(now, address(VIEW_SERVER), ping, outbox);
         });
         let silent = state.servers[index].adopted() == adopted
             && sent == state.network.order.len()
@@ -529,7 +540,8 @@ impl World {
             asker.calls[call].called = Some(moment);
             state.moment += 1;
         }
-        state.clients[client].calls[call].asked += 1;
+        state.clients[client].calls[call].asked =
+            state.clients[client].calls[call].asked.saturating_add(1);
         let request = Message::Request(state.clients[client].request(client, call));
         self.turn(state, index, |server, now, outbox| {
             server.handle_message(now, client_address(), request, outbox);
@@ -539,6 +551,23 @@ impl World {
             count(&self.goals.evicted_refused);
         }
         Some(())
+    }
+
+    /// Counts what a new record is an example of.
+    pub fn note(&self, record: &Record) {
+        let spare = self.plan.servers == 3
+            && record.phase == Phase::Active
+            && record.view.primary.id == name(2);
+        if spare {
+            count(&self.goals.spare_promoted);
+        }
+        let pair = record.view.backup.as_ref().map(|backup| backup.id.clone());
+        if record.phase == Phase::Active && record.view.primary.id == name(1) {
+            count(&self.goals.failovers);
+            if pair == Some(name(0)) {
+                count(&self.goals.swapped_roles);
+            }
+        }
     }
 
     fn rule(&self, state: &mut State, alive: usize, stale: bool) -> Option<()> {
@@ -559,19 +588,7 @@ impl World {
         if let Err(broken) = state.check_record(&next) {
             state.broken.get_or_insert(broken);
         }
-        let spare = self.plan.servers == 3
-            && next.phase == Phase::Active
-            && next.view.primary.id == name(2);
-        if spare {
-            count(&self.goals.spare_promoted);
-        }
-        let pair = next.view.backup.as_ref().map(|backup| backup.id.clone());
-        if next.phase == Phase::Active && next.view.primary.id == name(1) {
-            count(&self.goals.failovers);
-            if pair == Some(name(0)) {
-                count(&self.goals.swapped_roles);
-            }
-        }
+        self.note(&next);
         Arc::make_mut(&mut state.records).push(next);
         state.rulings_left -= 1;
         if let Err(broken) = state.check_copies() {
