@@ -1,7 +1,8 @@
 //! The runs of INVARIANTS.md part 3, by its numbers.
 //!
 //! Each has two sizes: one that every `cargo test` can afford, and a deep one (`scripts/model.sh`,
-//! or `PBKV_MODEL_DEEP=1`) that searches until it is complete or memory says stop.
+//! or `PBKV_MODEL_DEEP=1`) that searches and walks much further. `PBKV_MODEL_SEED` moves the walks to
+//! other seeds. A search that is "cut" has seen every state up to a depth, the walks go deeper.
 
 use crate::bounded::{Covered, search};
 use crate::clients::Do::{self, Append, Get, Put};
@@ -19,7 +20,9 @@ fn states(quick: usize, deep: usize) -> usize {
 }
 
 fn walks(quick: u64, deep: u64) -> std::ops::Range<u64> {
-    0..if is_deep() { deep } else { quick }
+    let first =
+        std::env::var("PBKV_MODEL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    first..first + if is_deep() { deep } else { quick }
 }
 
 /// One client's script each.
@@ -116,6 +119,9 @@ fn run_7_a_spare_joins_while_two_clients_append() {
     let plan = Plan { rulings: 10, asks: 8, timers: 4, stale_pongs: true, ..plan };
     let walked = walk("7 join walks", &plan, walks(150, 20_000), 200);
     assert!(seen(&walked.world.goals.spare_promoted) > 0);
+    let plan = Plan { narrow: true, ..plan };
+    let walked = walk("7 join, many messages", &plan, walks(150, 20_000), 200);
+    assert!(seen(&walked.world.goals.spare_promoted) > 0);
 }
 
 #[test]
@@ -174,31 +180,39 @@ const STORM: Faults = Faults {
 };
 
 fn busy() -> Plan {
-    let scripts = scripts(&[
-        &[Append(1), Get, Append(2), Get, Append(3), Get],
-        &[Get, Append(4), Get, Append(5), Get],
-    ]);
+    let script =
+        |client: u64| (1..=10).flat_map(move |number| [Append(client * 100 + number), Get]);
+    let scripts = vec![script(1).collect(), script(2).collect()];
     Plan { scripts, ..Plan::default() }
 }
 
 #[test]
 fn run_9_leases_on_clocks_that_drift() {
     let faults = Faults { lease_reads: true, ..STORM };
-    let world = timed::walk("9 leases", &busy(), faults, walks(30, 10_000), 3000);
+    let world = timed::walk("9 leases", &busy(), faults, walks(60, 20_000), 3000);
     assert!(seen(&world.goals.read_by_lease) > 0, "a read is answered under a lease");
     assert!(seen(&world.goals.failovers) > 0);
 }
 
 #[test]
+fn run_7_joins_and_failovers_while_all_clocks_run() {
+    let faults = Faults { every: 30, ..STORM };
+    let plan = Plan { narrow: true, ..busy() };
+    let world = timed::walk("7 timed joins", &plan, faults, walks(40, 20_000), 3000);
+    assert!(seen(&world.goals.spare_promoted) > 0);
+    assert!(seen(&world.goals.swapped_roles) > 0);
+}
+
+#[test]
 fn run_10_the_view_server_restarts_with_and_without_its_record() {
     let with = Faults { lease_reads: true, restarts: 4, ..STORM };
-    timed::walk("10 with its record", &busy(), with, walks(20, 10_000), 3000);
+    timed::walk("10 with its record", &busy(), with, walks(40, 20_000), 3000);
     let without = Faults { record_loss: true, crashes: 0, ..with };
-    timed::walk("10 without its record", &busy(), without, walks(20, 10_000), 3000);
+    timed::walk("10 without its record", &busy(), without, walks(40, 20_000), 3000);
 }
 
 #[test]
 fn run_12_two_view_servers() {
     let faults = Faults { lease_reads: true, second_view_server: true, crashes: 0, ..STORM };
-    timed::walk("12 two view servers", &busy(), faults, walks(20, 10_000), 3000);
+    timed::walk("12 two view servers", &busy(), faults, walks(40, 20_000), 3000);
 }

@@ -352,6 +352,10 @@ impl<'a> Timed<'a> {
         let waiting = calls.iter().position(|call| call.told.is_none());
         let any = self.random.below(calls.len());
         let call = if self.random.below(4) > 0 { waiting.unwrap_or(any) } else { any };
+        // New operations come slowly, so that there are some whenever something happens.
+        if calls[call].called.is_none() && self.random.below(4) > 0 {
+            return;
+        }
         let server = self.random.below(self.state.servers.len());
         self.ask(client, call, server);
     }
@@ -493,7 +497,8 @@ pub fn walk(
 ) -> World {
     let begun = std::time::Instant::now();
     let world = World::new(plan.clone());
-    let (mut events, mut views, count) = (0_usize, 0_usize, seeds.end - seeds.start);
+    let count = seeds.end - seeds.start;
+    let (mut events, mut views) = (0_usize, 0_usize);
     for seed in seeds {
         let mut timed = Timed::new(&world, faults, seed);
         for _ in 0..depth {

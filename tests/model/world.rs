@@ -64,6 +64,9 @@ pub struct Plan {
     /// What gathers in a server leaves at once; else it is an event of its own, so that batches form.
     pub flush_at_once: bool,
     pub session_capacity: u64,
+    /// Little is remembered and little fits into a message, so that a joiner's state travels in many
+    /// messages while operations go on.
+    pub narrow: bool,
 }
 
 /// What has happened before a search begins: messages and records of that time are forgotten.
@@ -97,6 +100,7 @@ impl Default for Plan {
             asks: 1,
             flush_at_once: true,
             session_capacity: 100,
+            narrow: false,
         }
     }
 }
@@ -216,7 +220,13 @@ impl World {
     }
 
     pub fn start(&self, index: usize, incarnation: Incarnation, now: Timestamp) -> Arc<Server> {
-        let limits = Limits { session_capacity: self.plan.session_capacity, ..Limits::default() };
+        let mut limits =
+            Limits { session_capacity: self.plan.session_capacity, ..Limits::default() };
+        if self.plan.narrow {
+            limits.history_operations = 1;
+            limits.loopback_datagram_bytes = 150;
+            limits.window_bytes = 100;
+        }
         let mut server = Server::new(
             now,
             ServerConfig {
