@@ -187,6 +187,19 @@ fn busy() -> Plan {
 }
 
 #[test]
+fn run_8_a_read_at_the_former_primary_while_its_successor_writes() {
+    // 1. a read is asked of s1, whose barrier s2 confirms .. 2. s2 takes over and a write is done
+    // there .. 3. a second read is asked of s1 .. 4. the confirmation arrives: it proves the first
+    // read and not the second (D23).
+    let scripts = scripts(&[&[Get], &[Append(1), Get]]);
+    let plan = Plan { servers: 2, scripts, rulings: 2, ..Plan::default() };
+    let covered = search("8 reads at two primaries", plan, 1_000_000);
+    assert!(covered.is_complete);
+    done(&covered);
+    assert!(seen(&covered.goals().failovers) > 0);
+}
+
+#[test]
 fn run_9_leases_on_clocks_that_drift() {
     let faults = Faults { lease_reads: true, ..STORM };
     let world = timed::walk("9 leases", &busy(), faults, walks(60, 20_000), 3000);
