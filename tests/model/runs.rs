@@ -5,7 +5,7 @@
 //! other seeds. A search that is "cut" has seen every state up to a depth, the walks go deeper.
 
 use crate::bounded::{Covered, search};
-use crate::clients::Do::{self, Append, Get, Put};
+use crate::clients::Do::{self, Append, Get, Put, Remove};
 use crate::properties::seen;
 use crate::timed::{self, Faults};
 use crate::walk::{Walked, walk};
@@ -37,7 +37,7 @@ fn done(covered: &Covered) {
 
 #[test]
 fn run_1_one_server_serves_put_append_get() {
-    let scripts = scripts(&[&[Put(1), Append(2), Get]]);
+    let scripts = scripts(&[&[Put(1), Append(2), Get, Remove, Get]]);
     let plan = Plan { servers: 1, scripts, asks: 3, ..Plan::default() };
     let covered = search("1 one server", plan, 1_000_000);
     assert!(covered.is_complete);
