@@ -101,7 +101,7 @@ impl Outgoing {
             self.send_ready().await;
         } else {
             debug!(answers = self.leased.len(), "the lease ended before the answers could leave");
-            self.ready.clear();
+            self.transport.recycle(&mut self.ready);
             self.late.extend(self.leased.drain(..).map(|leased| (leased.to, leased.request)));
         }
     }
@@ -125,6 +125,6 @@ impl Outgoing {
                 break;
             }
         }
-        self.ready.clear();
+        self.transport.recycle(&mut self.ready);
     }
 }

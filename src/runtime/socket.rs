@@ -71,14 +71,14 @@ fn open(listen: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
-/// Where to bind a socket that nobody needs to know, so that it can reach `peer`.
+/// Where to bind a socket that nobody needs to know, so that it can reach `peer` and whatever other
+/// servers that one names: a view server on this machine may well name servers on others, which a
+/// socket bound to loopback could not reach.
 #[must_use]
 pub fn local_address_towards(peer: SocketAddr) -> SocketAddr {
-    let ip = match (peer, peer.ip().is_loopback()) {
-        (SocketAddr::V4(_), true) => Ipv4Addr::LOCALHOST.into(),
-        (SocketAddr::V4(_), false) => Ipv4Addr::UNSPECIFIED.into(),
-        (SocketAddr::V6(_), true) => Ipv6Addr::LOCALHOST.into(),
-        (SocketAddr::V6(_), false) => Ipv6Addr::UNSPECIFIED.into(),
+    let ip = match peer {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     SocketAddr::new(ip, 0)
 }
@@ -123,11 +123,11 @@ mod tests {
     }
 
     #[test]
-    fn a_local_socket_is_of_the_family_of_its_peer_and_hidden_when_the_peer_is_local() {
+    fn a_local_socket_is_of_the_family_of_its_peer_and_reaches_other_machines() {
         for (peer, local) in [
-            ("127.0.0.1:5000", "127.0.0.1:0"),
+            ("127.0.0.1:5000", "0.0.0.0:0"),
             ("192.0.2.1:5000", "0.0.0.0:0"),
-            ("[::1]:5000", "[::1]:0"),
+            ("[::1]:5000", "[::]:0"),
             ("[2001:db8::1]:5000", "[::]:0"),
         ] {
             assert_eq!(local_address_towards(address(peer)), address(local));
