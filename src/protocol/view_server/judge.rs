@@ -24,7 +24,7 @@ use crate::types::{HistoryId, Incarnation, ViewId};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
     /// Continue with this record: what was lost is known again.
-    Recover(Record, String),
+    Recover(Box<Record>, String),
     /// Ask the primary for a sign of life before this member is left out.
     Suspect(Incarnation),
     /// Whoever was suspected answers again.
@@ -305,7 +305,8 @@ impl ViewServer {
                 let history = history.unwrap_or(HistoryId(self.config.incarnation.0));
                 let id = ViewId { epoch: recovery.epoch(), number: number + 1 };
                 let reason = "no server knows of any data: an empty history begins";
-                Some(Step::Recover(Record::first(history, id, first), reason.to_owned()))
+                let record = Box::new(Record::first(history, id, first));
+                Some(Step::Recover(record, reason.to_owned()))
             }
             Outcome::Empty { .. } => None,
         }

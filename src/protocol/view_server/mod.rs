@@ -360,7 +360,7 @@ impl ViewServer {
                 self.former_lease = self.former_lease.max(record.lease.into());
                 self.started = now;
                 self.leased = now;
-                (record, reason)
+                (*record, reason)
             }
             (Step::Suspect(of), Mode::Running(record)) => {
                 self.suspicion = Some(Suspicion { of, after: self.roster.last_nonce() });

@@ -28,7 +28,7 @@ pub struct Recovery {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// This record continues what was.
-    Recovered(Record, String),
+    Recovered(Box<Record>, String),
     /// Nobody who answered knows any data.
     Empty {
         /// The history's id, if one was named before anything was stored.
@@ -179,7 +179,8 @@ impl Recovery {
             let number = highest.view.id.number;
             return Some(Outcome::Empty { history: Some(highest.history), number });
         }
-        Some(Outcome::Recovered(self.continued(highest), "the record is recovered".to_owned()))
+        let continued = Box::new(self.continued(highest));
+        Some(Outcome::Recovered(continued, "the record is recovered".to_owned()))
     }
 
     /// The record that continues the highest one reported, in the new epoch. Everybody who could

@@ -481,7 +481,24 @@ impl Bench {
                 let number = self.persisted.last().map_or(0, |last| last.record.view.id.number);
                 assert!(answer.primary.is_none() || answer.number == number, "durable (I13)");
             }
-            other => panic!("{other:?}"),
+            other @ (Message::GetView(_)
+            | Message::ClientRequest(_)
+            | Message::Success(_)
+            | Message::Fail(_)
+            | Message::Probe(_)
+            | Message::ProbeAnswer(_)
+            | Message::Announce(_)
+            | Message::Pong(_)
+            | Message::Replicate(_)
+            | Message::Ack(_)
+            | Message::NewerView(_)
+            | Message::Offer(_)
+            | Message::Verdict(_)
+            | Message::Transfer(_)
+            | Message::TransferAck(_)
+            | Message::ViewRequest(_)
+            | Message::Request(_)
+            | Message::Reply(_)) => panic!("the view server does not say {other:?}"),
         }
     }
 
