@@ -556,6 +556,8 @@ impl Bench {
             );
         }
         let dead_after = self.timing.dead_after();
+        // What is recovered was decided before; who reported it may be gone.
+        let recovered = view.id.epoch != last.view.id.epoch;
         for lost in last.eligible.iter().filter(|lost| !record.is_eligible(lost.incarnation)) {
             let before = self.answered.get(&lost.incarnation).map_or(0, |(nonce, _)| *nonce);
             assert!(
@@ -565,7 +567,8 @@ impl Bench {
                             && fake.says.iter().any(|(about, _)| *about == lost.incarnation)
                     });
                     self.answered.get(&member.incarnation).is_some_and(|(nonce, at)| {
-                        self.now.since(*at) < dead_after && (reported || *nonce > before)
+                        recovered
+                            || self.now.since(*at) < dead_after && (reported || *nonce > before)
                     })
                 }),
                 "{lost} is left out, and nobody who stays has answered since"

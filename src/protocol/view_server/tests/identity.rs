@@ -251,6 +251,12 @@ fn a_pause_of_the_view_server_kills_nobody() {
         let number = bench.number();
         bench.pause_view_server(pause);
         bench.wake();
+        // And then, half of dead-after is lost on the way.
+        bench.cut("s1");
+        bench.cut("s2");
+        bench.run(ms(140));
+        bench.heal("s1");
+        bench.heal("s2");
         bench.run(ms(1000));
         assert_eq!(bench.number(), number);
         assert!(bench.view_server.poll_timeout().is_some());

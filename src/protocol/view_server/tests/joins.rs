@@ -25,6 +25,7 @@ fn one_spare_at_a_time_joins() {
     // Sequence (D36): two spares are there from the start.
     let mut bench = joining();
     bench.start("s3");
+    bench.start("s0");
     bench.run(ms(600));
     assert_eq!(bench.joining(), Some("s2".to_owned()));
     let joiner = bench.incarnation("s2");
