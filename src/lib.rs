@@ -1,6 +1,7 @@
 //! pbkv
 pub mod cli;
 pub mod config;
+pub mod history;
 pub mod hosts;
 pub mod kv;
 pub mod protocol;

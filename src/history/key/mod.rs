@@ -455,5 +455,4 @@ impl<'a> Search<'a> {
 }
 
 #[cfg(test)]
-#[path = "linearizability/tests.rs"]
 mod tests;

@@ -1,0 +1,3 @@
+//! Histories of operations, and the checkers that judge them.
+
+pub mod key;
