@@ -182,7 +182,7 @@ fn repeated_values_are_judged_too() {
 #[test]
 fn keys_are_judged_by_themselves_and_undecided_ones_are_named() {
     let mut history: Vec<Event> =
-        (1..=12_u64).map(|client| ok(client, 0, 100, put(&client.to_string()))).collect();
+        (1..=12_u64).map(|client| ok(client, 0, 100, put(&(client % 6).to_string()))).collect();
     history.push(ok(99, 200, 201, saw(&[])));
     let other = Event { key: Key::from("other"), ..ok(1, 0, 10, append("x")) };
     history.push(other);

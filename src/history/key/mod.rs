@@ -12,6 +12,7 @@
 mod appends;
 mod reason;
 mod search;
+mod seen;
 #[cfg(test)]
 mod tests;
 

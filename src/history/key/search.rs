@@ -1,7 +1,18 @@
 //! Wing and Gong's search for an order that explains a history of puts, appends, removes and reads.
+//!
+//! Where every value is written once, most choices are none, and what is left is found in nearly
+//! linear time:
+//!
+//! * A list that some read saw has one way to come about, element by element.
+//! * A write that no read saw spoils the list: nothing fits it until a put or remove replaces it
+//!   (the state `SPOILED`). So it may as well take effect right before a replacement, together
+//!   with all others that can; before that only when it is the next one that was answered.
+//! * Removes without an answer are alike, so the one that was called first goes first; and one is
+//!   of use only if what needs a missing key comes right behind it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
+use super::seen::Seen;
 use super::{Action, Explanation, Operation, Reason, Value, Verdict};
 
 /// State of a key on the way: enough to compare it with what a read saw.
@@ -14,6 +25,8 @@ struct State {
 
 impl State {
     const MISSING: State = State { length: 0, hash: 0, last: 0 };
+    /// A list with a value that nobody saw. No list has this length.
+    const SPOILED: State = State { length: u32::MAX, hash: 0, last: 0 };
 
     fn appended(self, value: Value) -> State {
         let hash = self.hash.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(mix(value));
@@ -72,65 +85,19 @@ enum Found {
     Nothing,
 }
 
-/// What the reads tell of the neighbours of each value. A value that is written once stands in one
-/// list only, always behind the same one and before the same one.
-struct Seen {
-    /// Every value that was read, with the one before it; none if it was the first element.
-    before: HashMap<Value, Option<Value>>,
-    after: HashMap<Value, Value>,
-    /// Every value is written by one operation at most; without this nothing follows from
-    /// neighbours.
-    is_unique: bool,
-}
-
-impl Seen {
-    fn of(history: &[Operation]) -> Result<Seen, (Reason, Vec<usize>)> {
-        let mut writers: HashMap<Value, usize> = HashMap::new();
-        let mut seen = Seen { before: HashMap::new(), after: HashMap::new(), is_unique: true };
-        for (place, operation) in history.iter().enumerate() {
-            if let Some(value) = operation.written() {
-                seen.is_unique &= writers.insert(value, place).is_none();
-            }
-        }
-        // Which read told each neighbour.
-        let mut told_before: HashMap<Value, usize> = HashMap::new();
-        let mut told_after: HashMap<Value, usize> = HashMap::new();
-        for (place, operation) in history.iter().enumerate() {
-            let Action::Get(Some(list)) = &operation.action else { continue };
-            let mut previous = None;
-            for value in list {
-                let Some(writer) = writers.get(value) else {
-                    return Err((Reason::NeverWritten(*value), vec![place]));
-                };
-                let before = *seen.before.entry(*value).or_insert(previous);
-                if !seen.is_unique {
-                    continue;
-                }
-                let teller = *told_before.entry(*value).or_insert(place);
-                if before != previous {
-                    let reason = match teller == place {
-                        true => Reason::ExecutedTwice(*value),
-                        false => Reason::TwoPlaces(*value),
-                    };
-                    return Err((
-                        reason,
-                        vec![place, if teller == place { *writer } else { teller }],
-                    ));
-                }
-                if previous.is_some() && matches!(history[*writer].action, Action::Put(_)) {
-                    return Err((Reason::PutBehind(*value), vec![place, *writer]));
-                }
-                if let Some(previous) = previous {
-                    let teller = *told_after.entry(previous).or_insert(place);
-                    if *seen.after.entry(previous).or_insert(*value) != *value {
-                        return Err((Reason::TwoSuccessors(previous), vec![place, teller]));
-                    }
-                }
-                previous = Some(*value);
-            }
-        }
-        Ok(seen)
-    }
+/// How an operation takes part in the search.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    /// A read that fits changes nothing, so taking it never hurts.
+    Read,
+    /// A write that nobody saw, though it was answered.
+    Unseen,
+    /// It replaces whatever there was.
+    Replacement,
+    /// A remove without an answer.
+    OpenRemove,
+    /// It may be taken whenever it fits.
+    Other,
 }
 
 /// The depth-first search: a list of calls and answers in the order of time, from which whatever
@@ -138,6 +105,7 @@ impl Seen {
 struct Search<'a> {
     operations: &'a [&'a Operation],
     seen: &'a Seen,
+    parts: Vec<Part>,
     /// What each read must find.
     expected: Vec<State>,
     next: Vec<usize>,
@@ -166,6 +134,7 @@ impl<'a> Search<'a> {
         let mut search = Search {
             operations,
             seen,
+            parts: operations.iter().map(|operation| part(operation, seen)).collect(),
             expected: operations
                 .iter()
                 .map(|operation| match &operation.action {
@@ -229,82 +198,188 @@ impl<'a> Search<'a> {
         }
         // Somebody saw what follows the present last element: nothing else can come next. (A put or
         // a remove could, but then nobody could have seen it afterwards, for it stands once.)
-        let successor = (state.length > 0).then(|| self.seen.after.get(&state.last)).flatten();
+        let is_list = state != State::MISSING && state != State::SPOILED;
+        let successor = is_list.then(|| self.seen.after.get(&state.last)).flatten();
         if let Some(successor) = successor
             && *action != Action::Append(*successor)
         {
             return None;
         }
+        if self.parts[operation] == Part::Unseen {
+            return Some(State::SPOILED);
+        }
         match action {
             Action::Put(value) => Some(State::MISSING.appended(*value)),
             Action::Append(value) => {
-                let last = (state.length > 0).then_some(state.last);
+                let last = is_list.then_some(state.last);
                 let seen = self.seen.before.get(value).filter(|_| self.seen.is_unique);
                 let fits = seen.is_none_or(|before| *before == last);
-                fits.then(|| state.appended(*value))
+                (fits && state != State::SPOILED).then(|| state.appended(*value))
             }
             Action::Remove => Some(State::MISSING),
             Action::Get(_) => None,
         }
     }
 
+    /// Every operation that may take effect now, given that those that nobody saw do so as well.
+    fn window(&self) -> impl Iterator<Item = usize> {
+        let mut entry = self.next[HEAD];
+        std::iter::from_fn(move || {
+            while let Some((operation, is_call)) = self.entries.get(entry) {
+                if *is_call {
+                    entry = self.next[entry];
+                    return Some(*operation);
+                }
+                if self.parts[*operation] != Part::Unseen {
+                    return None;
+                }
+                entry = self.next[entry];
+            }
+            None
+        })
+    }
+
+    /// Whether there is a reason to take a remove that was never answered.
+    fn is_of_use(&self, remove: usize, state: State) -> bool {
+        let is_first = self.window().find(|other| self.parts[*other] == Part::OpenRemove);
+        let needs_missing = |other: usize| match &self.operations[other].action {
+            Action::Get(_) => self.expected[other] == State::MISSING,
+            Action::Append(value) => self.seen.before.get(value) == Some(&None),
+            Action::Put(_) | Action::Remove => false,
+        };
+        // It also wipes away what nobody saw.
+        let changes =
+            state != State::MISSING || self.window().any(|other| self.parts[other] == Part::Unseen);
+        changes && is_first == Some(remove) && self.window().any(needs_missing)
+    }
+
     fn run(mut self, budget: u64) -> Found {
-        let mut left: usize = self.answer_of.iter().flatten().count();
-        let mut state = State::MISSING;
-        let mut done_hash = 0_u64;
+        let mut progress = Progress {
+            left: self.answer_of.iter().flatten().count(),
+            state: State::MISSING,
+            done_hash: 0,
+            stack: Vec::new(),
+        };
         let mut visited: HashSet<(u64, State)> = HashSet::new();
-        // What has taken effect: the operation, the state before it, and whether something else
-        // may be tried in its place.
-        let mut stack: Vec<(usize, State, bool)> = Vec::new();
         let mut deepest = (usize::MAX, None);
         let mut steps = 0_u64;
         let mut entry = self.next[HEAD];
         loop {
-            if left == 0 {
+            if progress.left == 0 {
                 return Found::Order;
             }
             steps += 1;
             if steps > budget {
                 return Found::Nothing;
             }
-            let at_answer = entry >= self.entries.len() || !self.entries[entry].1;
-            if !at_answer {
-                let (operation, _) = self.entries[entry];
-                let is_read = matches!(self.operations[operation].action, Action::Get(_));
-                let changed = self.step(operation, state).filter(|changed| {
-                    let hash = done_hash ^ mix(operation as u64 + 1);
-                    is_read || visited.insert((hash, *changed))
-                });
-                let Some(changed) = changed else {
-                    entry = self.next[entry];
-                    continue;
+            let state = progress.state;
+            let (operation, is_call) = match self.entries.get(entry) {
+                Some((operation, is_call)) => (Some(*operation), *is_call),
+                None => (None, false),
+            };
+            // What may be taken here, and whether something else may be tried in its place.
+            let choice = operation.and_then(|operation| match (self.parts[operation], is_call) {
+                (Part::Read, true) => Some((operation, false)),
+                (Part::Unseen, true) => (state == State::SPOILED).then_some((operation, false)),
+                // Whatever could have come before it has been tried.
+                (Part::Unseen, false) => Some((operation, false)),
+                (Part::OpenRemove, true) => {
+                    self.is_of_use(operation, state).then_some((operation, true))
+                }
+                (Part::Replacement | Part::Other, true) => Some((operation, true)),
+                (Part::Read | Part::Replacement | Part::OpenRemove | Part::Other, false) => None,
+            });
+            let taken = choice.and_then(|(operation, has_alternative)| {
+                let changed = self.step(operation, state)?;
+                // Those that take effect with it, right before.
+                let with = match self.parts[operation] {
+                    Part::Replacement | Part::OpenRemove => {
+                        self.window().filter(|other| self.parts[*other] == Part::Unseen).collect()
+                    }
+                    Part::Read | Part::Unseen | Part::Other => Vec::new(),
                 };
-                // A read that fits changes nothing, so taking it never hurts: no alternative.
-                stack.push((operation, state, !is_read));
-                self.take(operation);
-                done_hash ^= mix(operation as u64 + 1);
-                left -= usize::from(self.answer_of[operation].is_some());
-                state = changed;
+                let mut hash = progress.done_hash ^ mark(operation);
+                hash = with.iter().fold(hash, |hash, other| hash ^ mark(*other));
+                let is_new =
+                    changed == state && !has_alternative || visited.insert((hash, changed));
+                is_new.then_some((operation, has_alternative, changed, with))
+            });
+            if let Some((operation, has_alternative, changed, with)) = taken {
+                progress.take(&mut self, operation, has_alternative, changed);
+                for other in with {
+                    progress.take(&mut self, other, false, changed);
+                }
                 entry = self.next[HEAD];
-                continue;
-            }
-            if left < deepest.0 && entry < self.entries.len() {
-                deepest = (left, Some(self.entries[entry].0));
-            }
-            // The operation that was answered here has not taken effect: go back.
-            loop {
-                let Some((operation, before, has_alternative)) = stack.pop() else {
+            } else if is_call {
+                entry = self.next[entry];
+            } else {
+                if progress.left < deepest.0 && operation.is_some() {
+                    deepest = (progress.left, operation);
+                }
+                // What was answered here has not taken effect: go back.
+                let Some(other) = progress.go_back(&mut self) else {
                     return Found::Stuck(deepest.1);
                 };
-                self.give_back(operation);
-                done_hash ^= mix(operation as u64 + 1);
-                left += usize::from(self.answer_of[operation].is_some());
-                state = before;
-                if has_alternative {
-                    entry = self.next[self.call_of[operation]];
-                    break;
-                }
+                entry = other;
             }
         }
+    }
+}
+
+fn part(operation: &Operation, seen: &Seen) -> Part {
+    let is_unseen = operation.written().is_some_and(|value| !seen.before.contains_key(&value));
+    match &operation.action {
+        Action::Get(_) => Part::Read,
+        Action::Put(_) | Action::Append(_) | Action::Remove if !seen.is_unique => Part::Other,
+        Action::Put(_) | Action::Append(_) if is_unseen => Part::Unseen,
+        Action::Append(_) => Part::Other,
+        Action::Remove if operation.answered.is_none() => Part::OpenRemove,
+        Action::Put(_) | Action::Remove => Part::Replacement,
+    }
+}
+
+/// What an operation adds to the hash of what has taken effect.
+fn mark(operation: usize) -> u64 {
+    mix(operation as u64 + 1)
+}
+
+/// How far a search has come.
+struct Progress {
+    /// Answered operations that have not taken effect.
+    left: usize,
+    state: State,
+    done_hash: u64,
+    /// What has taken effect: the operation, the state before it, and whether something else may
+    /// be tried in its place.
+    stack: Vec<(usize, State, bool)>,
+}
+
+impl Progress {
+    fn take(
+        &mut self,
+        search: &mut Search<'_>,
+        operation: usize,
+        has_alternative: bool,
+        changed: State,
+    ) {
+        self.stack.push((operation, self.state, has_alternative));
+        search.take(operation);
+        self.done_hash ^= mark(operation);
+        self.left -= usize::from(search.answer_of[operation].is_some());
+        self.state = changed;
+    }
+
+    /// Undoes the last choice that had an alternative, and says where to go on.
+    fn go_back(&mut self, search: &mut Search<'_>) -> Option<usize> {
+        while let Some((operation, before, has_alternative)) = self.stack.pop() {
+            search.give_back(operation);
+            self.done_hash ^= mark(operation);
+            self.left += usize::from(search.answer_of[operation].is_some());
+            self.state = before;
+            if has_alternative {
+                return Some(search.next[search.call_of[operation]]);
+            }
+        }
+        None
     }
 }
