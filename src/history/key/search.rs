@@ -1,15 +1,16 @@
 //! Wing and Gong's search for an order that explains a history of puts, appends, removes and reads.
 //!
-//! Where every value is written once, most choices are none, and what is left is found in nearly
-//! linear time:
+//! What comes next is tried in the order in which it was answered. Where every value is written
+//! once, most choices are none:
 //!
 //! * A list that some read saw has one way to come about, element by element.
-//! * A write that no read saw spoils the list: nothing fits it until a put or remove replaces it
-//!   (the state `SPOILED`). So it may as well take effect right before a replacement, together
-//!   with all others that can; before that only when it is the next one that was answered.
+//! * A write that no read saw spoils the list: nothing fits it until a put or remove replaces it.
+//!   So it may as well take effect right before a replacement, together with all others that can,
+//!   or after everything else.
 //! * Removes without an answer are alike, so the one that was called first goes first; and one is
 //!   of use only if what needs a missing key comes right behind it.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use super::seen::Seen;
@@ -25,8 +26,6 @@ struct State {
 
 impl State {
     const MISSING: State = State { length: 0, hash: 0, last: 0 };
-    /// A list with a value that nobody saw. No list has this length.
-    const SPOILED: State = State { length: u32::MAX, hash: 0, last: 0 };
 
     fn appended(self, value: Value) -> State {
         let hash = self.hash.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(mix(value));
@@ -115,6 +114,12 @@ struct Search<'a> {
     /// The other entry of the same operation, if it was answered.
     answer_of: Vec<Option<usize>>,
     call_of: Vec<usize>,
+    /// What has taken effect, in order.
+    trail: Vec<usize>,
+    /// The same as a set.
+    hash: u64,
+    /// Operations that must still take effect.
+    left: usize,
 }
 
 /// Index of the list's head; entry indices are shifted by one.
@@ -147,6 +152,9 @@ impl<'a> Search<'a> {
             entries: vec![(0, false)],
             answer_of: vec![None; operations.len()],
             call_of: vec![0; operations.len()],
+            trail: Vec::new(),
+            hash: 0,
+            left: 0,
         };
         for (_, is_call, index) in times {
             let entry = search.entries.len();
@@ -155,6 +163,7 @@ impl<'a> Search<'a> {
                 search.call_of[index] = entry;
             } else {
                 search.answer_of[index] = Some(entry);
+                search.left += usize::from(search.parts[index] != Part::Unseen);
             }
         }
         search
@@ -181,13 +190,34 @@ impl<'a> Search<'a> {
         if let Some(answer) = self.answer_of[operation] {
             self.unlink(answer);
         }
+        self.hash ^= mark(operation);
+        self.left -= usize::from(self.must_happen(operation));
+        self.trail.push(operation);
     }
 
-    fn give_back(&mut self, operation: usize) {
-        if let Some(answer) = self.answer_of[operation] {
-            self.relink(answer);
+    /// Undoes everything but the first `keep` operations.
+    fn give_back(&mut self, keep: usize) {
+        while self.trail.len() > keep
+            && let Some(operation) = self.trail.pop()
+        {
+            if let Some(answer) = self.answer_of[operation] {
+                self.relink(answer);
+            }
+            self.relink(self.call_of[operation]);
+            self.hash ^= mark(operation);
+            self.left += usize::from(self.must_happen(operation));
         }
-        self.relink(self.call_of[operation]);
+    }
+
+    /// What nobody saw can come last, and needs no place.
+    fn must_happen(&self, operation: usize) -> bool {
+        self.answer_of[operation].is_some() && self.parts[operation] != Part::Unseen
+    }
+
+    /// The value that must come next, because somebody saw it behind the last one. (A put or remove
+    /// could come, but then nobody could have seen it afterwards, for the last one stands once.)
+    fn successor(&self, state: State) -> Option<Value> {
+        if state == State::MISSING { None } else { self.seen.after.get(&state.last).copied() }
     }
 
     /// The state after the operation, if it may take effect now.
@@ -196,134 +226,156 @@ impl<'a> Search<'a> {
         if let Action::Get(_) = action {
             return (self.expected[operation] == state).then_some(state);
         }
-        // Somebody saw what follows the present last element: nothing else can come next. (A put or
-        // a remove could, but then nobody could have seen it afterwards, for it stands once.)
-        let is_list = state != State::MISSING && state != State::SPOILED;
-        let successor = is_list.then(|| self.seen.after.get(&state.last)).flatten();
-        if let Some(successor) = successor
-            && *action != Action::Append(*successor)
+        if let Some(successor) = self.successor(state)
+            && *action != Action::Append(successor)
         {
             return None;
-        }
-        if self.parts[operation] == Part::Unseen {
-            return Some(State::SPOILED);
         }
         match action {
             Action::Put(value) => Some(State::MISSING.appended(*value)),
             Action::Append(value) => {
-                let last = is_list.then_some(state.last);
+                let last = (state != State::MISSING).then_some(state.last);
                 let seen = self.seen.before.get(value).filter(|_| self.seen.is_unique);
                 let fits = seen.is_none_or(|before| *before == last);
-                (fits && state != State::SPOILED).then(|| state.appended(*value))
+                fits.then(|| state.appended(*value))
             }
             Action::Remove => Some(State::MISSING),
             Action::Get(_) => None,
         }
     }
 
-    /// Every operation that may take effect now, given that those that nobody saw do so as well.
-    fn window(&self) -> impl Iterator<Item = usize> {
+    /// Every operation that may take effect now, and whether it may do so only if unseen writes
+    /// do so before.
+    fn window(&self) -> impl Iterator<Item = (usize, bool)> {
         let mut entry = self.next[HEAD];
+        let mut is_behind = false;
         std::iter::from_fn(move || {
             while let Some((operation, is_call)) = self.entries.get(entry) {
-                if *is_call {
-                    entry = self.next[entry];
-                    return Some(*operation);
-                }
-                if self.parts[*operation] != Part::Unseen {
+                if !is_call && self.parts[*operation] != Part::Unseen {
                     return None;
                 }
                 entry = self.next[entry];
+                if *is_call {
+                    return Some((*operation, is_behind));
+                }
+                is_behind = true;
             }
             None
         })
     }
 
+    fn unseen(&self) -> impl Iterator<Item = usize> {
+        self.window().map(|(other, _)| other).filter(|other| self.parts[*other] == Part::Unseen)
+    }
+
+    /// What may take effect now, and need not wait: a read that fits, or else the element that must
+    /// come next.
+    fn free_move(&self, state: State) -> Option<usize> {
+        let now = || self.window().filter(|(_, is_behind)| !is_behind).map(|(other, _)| other);
+        let is_read = |other: &usize| self.parts[*other] == Part::Read;
+        let read = now().find(|other| is_read(other) && self.expected[*other] == state);
+        read.or_else(|| {
+            let successor = Action::Append(self.successor(state)?);
+            now().find(|other| self.operations[*other].action == successor)
+        })
+    }
+
+    /// What may be tried next, the best last.
+    fn choices(&self, state: State) -> Vec<usize> {
+        let mut choices: Vec<usize> = self
+            .window()
+            .filter(|(operation, is_behind)| match self.parts[*operation] {
+                Part::Read | Part::Unseen => false,
+                Part::Other => !is_behind,
+                Part::Replacement => true,
+                Part::OpenRemove => self.is_of_use(*operation, state),
+            })
+            .map(|(operation, _)| operation)
+            .collect();
+        choices.sort_by_key(|operation| Reverse(self.operations[*operation].end()));
+        choices
+    }
+
     /// Whether there is a reason to take a remove that was never answered.
     fn is_of_use(&self, remove: usize, state: State) -> bool {
-        let is_first = self.window().find(|other| self.parts[*other] == Part::OpenRemove);
+        let operations = || self.window().map(|(operation, _)| operation);
+        let first = operations().find(|other| self.parts[*other] == Part::OpenRemove);
         let needs_missing = |other: usize| match &self.operations[other].action {
             Action::Get(_) => self.expected[other] == State::MISSING,
             Action::Append(value) => self.seen.before.get(value) == Some(&None),
             Action::Put(_) | Action::Remove => false,
         };
-        // It also wipes away what nobody saw.
-        let changes =
-            state != State::MISSING || self.window().any(|other| self.parts[other] == Part::Unseen);
-        changes && is_first == Some(remove) && self.window().any(needs_missing)
+        // It also makes room for what nobody saw.
+        let changes = state != State::MISSING || self.unseen().next().is_some();
+        changes && first == Some(remove) && operations().any(needs_missing)
     }
 
     fn run(mut self, budget: u64) -> Found {
-        let mut progress = Progress {
-            left: self.answer_of.iter().flatten().count(),
-            state: State::MISSING,
-            done_hash: 0,
-            stack: Vec::new(),
-        };
         let mut visited: HashSet<(u64, State)> = HashSet::new();
+        let mut frames: Vec<Frame> = Vec::new();
+        let mut state = State::MISSING;
         let mut deepest = (usize::MAX, None);
         let mut steps = 0_u64;
-        let mut entry = self.next[HEAD];
         loop {
-            if progress.left == 0 {
+            while let Some(operation) = self.free_move(state) {
+                state = self.step(operation, state).unwrap_or(state);
+                self.take(operation);
+                steps += 1;
+            }
+            if self.left == 0 {
                 return Found::Order;
             }
-            steps += 1;
-            if steps > budget {
-                return Found::Nothing;
+            if self.left < deepest.0 {
+                deepest = (self.left, self.first_answered());
             }
-            let state = progress.state;
-            let (operation, is_call) = match self.entries.get(entry) {
-                Some((operation, is_call)) => (Some(*operation), *is_call),
-                None => (None, false),
-            };
-            // What may be taken here, and whether something else may be tried in its place.
-            let choice = operation.and_then(|operation| match (self.parts[operation], is_call) {
-                (Part::Read, true) => Some((operation, false)),
-                (Part::Unseen, true) => (state == State::SPOILED).then_some((operation, false)),
-                // Whatever could have come before it has been tried.
-                (Part::Unseen, false) => Some((operation, false)),
-                (Part::OpenRemove, true) => {
-                    self.is_of_use(operation, state).then_some((operation, true))
+            frames.push(Frame { choices: self.choices(state), state, taken: self.trail.len() });
+            state = loop {
+                let Some(frame) = frames.last_mut() else { return Found::Stuck(deepest.1) };
+                self.give_back(frame.taken);
+                let Some(operation) = frame.choices.pop() else {
+                    frames.pop();
+                    continue;
+                };
+                steps += 1;
+                if steps > budget {
+                    return Found::Nothing;
                 }
-                (Part::Replacement | Part::Other, true) => Some((operation, true)),
-                (Part::Read | Part::Replacement | Part::OpenRemove | Part::Other, false) => None,
-            });
-            let taken = choice.and_then(|(operation, has_alternative)| {
-                let changed = self.step(operation, state)?;
-                // Those that take effect with it, right before.
-                let with = match self.parts[operation] {
-                    Part::Replacement | Part::OpenRemove => {
-                        self.window().filter(|other| self.parts[*other] == Part::Unseen).collect()
-                    }
+                let Some(changed) = self.step(operation, frame.state) else { continue };
+                let with: Vec<usize> = match self.parts[operation] {
+                    Part::Replacement | Part::OpenRemove => self.unseen().collect(),
                     Part::Read | Part::Unseen | Part::Other => Vec::new(),
                 };
-                let mut hash = progress.done_hash ^ mark(operation);
-                hash = with.iter().fold(hash, |hash, other| hash ^ mark(*other));
-                let is_new =
-                    changed == state && !has_alternative || visited.insert((hash, changed));
-                is_new.then_some((operation, has_alternative, changed, with))
-            });
-            if let Some((operation, has_alternative, changed, with)) = taken {
-                progress.take(&mut self, operation, has_alternative, changed);
-                for other in with {
-                    progress.take(&mut self, other, false, changed);
+                let hash = with.iter().fold(self.hash, |hash, other| hash ^ mark(*other));
+                if visited.insert((hash ^ mark(operation), changed)) {
+                    with.into_iter().for_each(|other| self.take(other));
+                    self.take(operation);
+                    break changed;
                 }
-                entry = self.next[HEAD];
-            } else if is_call {
-                entry = self.next[entry];
-            } else {
-                if progress.left < deepest.0 && operation.is_some() {
-                    deepest = (progress.left, operation);
-                }
-                // What was answered here has not taken effect: go back.
-                let Some(other) = progress.go_back(&mut self) else {
-                    return Found::Stuck(deepest.1);
-                };
-                entry = other;
-            }
+            };
         }
     }
+
+    /// What was answered first of what has not taken effect and cannot come last.
+    fn first_answered(&self) -> Option<usize> {
+        let mut entry = self.next[HEAD];
+        while let Some((operation, is_call)) = self.entries.get(entry) {
+            if !is_call && self.parts[*operation] != Part::Unseen {
+                return Some(*operation);
+            }
+            entry = self.next[entry];
+        }
+        None
+    }
+}
+
+/// A point at which something was chosen.
+struct Frame {
+    /// What has not been tried yet, the best last.
+    choices: Vec<usize>,
+    /// Before the choice.
+    state: State,
+    /// Operations that had taken effect before the choice.
+    taken: usize,
 }
 
 fn part(operation: &Operation, seen: &Seen) -> Part {
@@ -341,45 +393,4 @@ fn part(operation: &Operation, seen: &Seen) -> Part {
 /// What an operation adds to the hash of what has taken effect.
 fn mark(operation: usize) -> u64 {
     mix(operation as u64 + 1)
-}
-
-/// How far a search has come.
-struct Progress {
-    /// Answered operations that have not taken effect.
-    left: usize,
-    state: State,
-    done_hash: u64,
-    /// What has taken effect: the operation, the state before it, and whether something else may
-    /// be tried in its place.
-    stack: Vec<(usize, State, bool)>,
-}
-
-impl Progress {
-    fn take(
-        &mut self,
-        search: &mut Search<'_>,
-        operation: usize,
-        has_alternative: bool,
-        changed: State,
-    ) {
-        self.stack.push((operation, self.state, has_alternative));
-        search.take(operation);
-        self.done_hash ^= mark(operation);
-        self.left -= usize::from(search.answer_of[operation].is_some());
-        self.state = changed;
-    }
-
-    /// Undoes the last choice that had an alternative, and says where to go on.
-    fn go_back(&mut self, search: &mut Search<'_>) -> Option<usize> {
-        while let Some((operation, before, has_alternative)) = self.stack.pop() {
-            search.give_back(operation);
-            self.done_hash ^= mark(operation);
-            self.left += usize::from(search.answer_of[operation].is_some());
-            self.state = before;
-            if has_alternative {
-                return Some(search.next[search.call_of[operation]]);
-            }
-        }
-        None
-    }
 }
