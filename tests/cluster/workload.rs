@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use pbkv::history::key::{self as linearizability, Operation, Verdict};
 use pbkv::kv::command::{self, Key, Value};
 use pbkv::protocol::client::{Action, Answer, Command, Completed, FailureOutcome, FailureReason};
 use pbkv::types::{CallId, Incarnation};
@@ -13,7 +14,6 @@ use crate::clock::Instant;
 use crate::counts::Count;
 use crate::harness::{Event, World};
 use crate::invariants::Violation;
-use crate::linearizability::{self, Operation, Verdict};
 use crate::plan::Plan;
 
 /// One operation of a client.
