@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use pbkv::types::{Incarnation, ServerId};
 use tokio::time::sleep;
 use turmoil::{Builder, Sim};
 
+use crate::durable::Durable;
 use crate::history::{History, LOG};
 use crate::socket::{Counts, Faults, SharedNetwork, SimulatedSocket};
 
@@ -168,8 +169,9 @@ fn address(host: &str) -> SocketAddr {
 }
 
 async fn run_view_server(shared: Rc<Shared>, record: PathBuf) -> turmoil::Result {
-    let (open, durable) = record_file::open(Path::new(&record))?;
+    let (open, durable) = record_file::open(&record)?;
     let socket = SimulatedSocket::bind(VIEW, PORT, &shared.network).await?;
+    let socket = socket.showing(Durable::new(record));
     let (now, incarnation) = (shared.clock(), shared.incarnation());
     let (ping_interval, dead_after) = (Duration::from_millis(50), Duration::from_millis(250));
     let timing = Timing::new(ping_interval, dead_after, shared.setup.lease_reads)?;

@@ -15,6 +15,7 @@
 //! a look at the clock and what follows from it; for that, see the tests of the loop itself.
 
 mod cluster;
+mod durable;
 mod failover;
 mod history;
 mod lossy;

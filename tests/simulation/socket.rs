@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use turmoil::net::UdpSocket;
 use twox_hash::XxHash3_64;
 
+use crate::durable::Durable;
+
 /// How often things go wrong, in a thousand datagrams.
 #[derive(Clone, Copy, Default)]
 pub struct Faults {
@@ -103,6 +105,8 @@ pub struct SimulatedSocket {
     network: SharedNetwork,
     /// The send buffer is full until then.
     stuck_until: Mutex<Option<Instant>>,
+    /// The view server's.
+    durable: Option<Mutex<Durable>>,
 }
 
 impl SimulatedSocket {
@@ -113,7 +117,13 @@ impl SimulatedSocket {
             inner,
             network: network.clone(),
             stuck_until: Mutex::new(None),
+            durable: None,
         })
+    }
+
+    /// Whatever is sent from now on must rest on what is durable.
+    pub fn showing(self, durable: Durable) -> Self {
+        SimulatedSocket { durable: Some(Mutex::new(durable)), ..self }
     }
 
     fn stuck_until(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -165,6 +175,9 @@ impl DatagramSocket for SimulatedSocket {
     fn try_send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
         if self.is_stuck() {
             return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if let Some(durable) = &self.durable {
+            durable.lock().expect("nobody panics while holding it").check(bytes);
         }
         let (lost, doubled, belated) = {
             let mut network = self.network.lock();
