@@ -9,7 +9,7 @@ use pbkv::kv::command::{Command, Key, Origin, Value};
 use pbkv::protocol::message::{Ask, Outcome, Request};
 use pbkv::types::{Incarnation, RequestId, RequestNumber, SessionId};
 
-use crate::linearizability::{self, Action, Operation, Verdict};
+use pbkv::history::key::{self as linearizability, Action, Operation, Verdict};
 
 /// The one key of most scripts.
 pub const KEY: &str = "k";

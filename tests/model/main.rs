@@ -25,8 +25,6 @@
 mod bounded;
 mod clients;
 mod heal;
-#[path = "../support/linearizability.rs"]
-mod linearizability;
 mod properties;
 mod ruling;
 mod runs;
