@@ -13,6 +13,47 @@ use tracing::debug;
 /// at once) that finds a short buffer full pushes out the pings that arrive with it.
 const BUFFER_BYTES: usize = 4 << 20;
 
+/// What the loop needs of a socket: tokio's [`UdpSocket`], and in the tests one whose network is
+/// simulated. All of it means what it means there; in particular, waiting may end although nothing
+/// has arrived, or although there is no room, and can be given up at any time without loss.
+pub trait DatagramSocket: Send + Sync {
+    /// Waits until something may have arrived.
+    fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Waits until there may be room in the send buffer.
+    fn writable(&self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Takes the datagram that arrived first, with its size and its sender.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none; any other tells of something that was sent earlier.
+    fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+
+    /// Sends one datagram.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is no room; any other when it cannot be sent at all.
+    fn try_send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize>;
+}
+
+impl DatagramSocket for UdpSocket {
+    async fn readable(&self) -> io::Result<()> {
+        UdpSocket::readable(self).await
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        UdpSocket::writable(self).await
+    }
+
+    fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        UdpSocket::try_recv_from(self, buffer)
+    }
+
+    fn try_send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
+        UdpSocket::try_send_to(self, bytes, to)
+    }
+}
+
 /// The socket could not be set up.
 #[derive(Debug, Error)]
 #[error("cannot listen on {address}: {cause}; {}", remedy(.cause))]

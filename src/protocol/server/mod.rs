@@ -48,7 +48,7 @@ use crate::time::Timestamp;
 use crate::types::{CallId, HistoryId, Incarnation, OperationNumber, ServerId, ViewId};
 
 /// How a kv server is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ServerConfig {
     /// Its name.
     pub id: ServerId,
@@ -157,7 +157,7 @@ enum Role {
 }
 
 /// The process.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Server {
     config: ServerConfig,
     membership: Membership,
@@ -181,9 +181,7 @@ impl Server {
         let (replica, since) = match &self.role {
             Role::Idle(None) => (None, None),
             Role::Idle(Some(copy)) => (Some(&copy.replica), copy.since),
-            Role::Joining(joining) => {
-                (joining.following().map(Backup::replica), Some(joining.since()))
-            }
+            Role::Joining(joining) => (joining.replica(), joining.following().map(Backup::since)),
             Role::Backup(backup) => (Some(backup.replica()), Some(backup.since())),
             Role::Primary(primary) => (Some(primary.replica()), None),
         };

@@ -477,6 +477,16 @@ impl Joining {
         self.since
     }
 
+    /// The complete copy, offered or following, for checkers of invariants.
+    #[must_use]
+    pub fn replica(&self) -> Option<&Replica> {
+        match &self.state {
+            JoiningState::Offering { replica, .. } => replica.as_ref(),
+            JoiningState::Following(backup) => Some(backup.replica()),
+            JoiningState::Receiving { .. } | JoiningState::Failed => None,
+        }
+    }
+
     /// The copy that follows, once it is complete.
     #[must_use]
     pub fn following(&self) -> Option<&Backup> {

@@ -62,6 +62,7 @@ fn what_the_backup_has_not_acknowledged_is_never_read() {
 fn a_barrier_that_was_sent_before_a_read_came_proves_nothing_for_it() {
     // D23: 1. barrier sent for the first read .. 2. second read .. 3. the old barrier is confirmed.
     let mut bench = Bench::pair();
+    bench.open(1);
     bench.hold.insert((2, 1));
     let first = bench.ask(1, get("k"));
     bench.settle();
@@ -161,6 +162,7 @@ fn a_gap_that_is_filled_confirms_no_read_that_came_after_its_barrier() {
     // The second read's barrier never leaves the primary's link.
     bench.hold.insert((1, 2));
     let second = bench.ask(1, get("k"));
+    bench.settle();
     bench.now = bench.now + ms(9);
     for envelope in old {
         bench.hand_over(envelope);

@@ -263,3 +263,27 @@ fn a_backup_is_called_stalled_after_dead_after_and_not_for_the_primarys_own_paus
     bench.run(ms(400));
     assert_eq!(bench.reports(1), [ReportKind::Synced]);
 }
+
+#[test]
+fn a_view_that_becomes_active_commits_nothing_by_itself() {
+    let mut bench = Bench::solo();
+    let session = bench.open(1);
+    bench.join(2);
+    bench.tell_all();
+    bench.run(ms(50));
+    bench.propose_pair(2);
+    bench.tell_all();
+    bench.settle();
+    bench.cut.insert((1, 2));
+    let id = bench.ask(1, write(session, 1, 0, append("k", "1")));
+    bench.settle();
+    bench.activate();
+    bench.tell(1);
+    bench.settle();
+    assert_eq!(bench.outcome(id), None);
+    assert!(bench.list(1, "k").is_empty());
+    bench.cut.clear();
+    bench.tell(2);
+    bench.run(ms(400));
+    assert_eq!(bench.outcome(id), Some(&Outcome::Done));
+}

@@ -229,3 +229,36 @@ fn writes_go_on_once_the_joiner_has_caught_up_even_if_no_view_comes() {
     let id = bench.ask(1, write(session, number, number - 1, append("k", "v")));
     assert_eq!(bench.outcome(id), Some(&Outcome::Done));
 }
+
+#[test]
+fn a_stranger_in_the_same_view_can_neither_offer_nor_judge_nor_acknowledge() {
+    // I10, D36: everything fits but the sender.
+    let (mut bench, _) = loaded(Limits::default());
+    bench.hold.extend([(1, 2), (2, 1)]);
+    bench.join(2);
+    bench.tell_all();
+    let mut offers = 0;
+    for _ in 0..8 {
+        bench.settle();
+        for mut envelope in std::mem::take(&mut bench.held) {
+            let honest = envelope.clone();
+            let link = match &mut envelope.message {
+                Message::Offer(offer) => &mut offer.link,
+                Message::Verdict(verdict) => &mut verdict.link,
+                Message::Transfer(transfer) => &mut transfer.link,
+                Message::TransferAck(ack) => &mut ack.link,
+                Message::Ack(ack) => &mut ack.link,
+                other => panic!("not of a transfer: {other:?}"),
+            };
+            link.from = bench.member(3).incarnation;
+            offers += usize::from(matches!(honest.message, Message::Offer(_)));
+            let before = format!("{:?} {:?}", bench.server(1).role, bench.server(2).role);
+            bench.hand_over(envelope);
+            let after = format!("{:?} {:?}", bench.server(1).role, bench.server(2).role);
+            assert_eq!(before, after);
+            bench.hand_over(honest);
+        }
+    }
+    assert!(offers > 0);
+    assert_eq!(bench.reports(1), [ReportKind::CaughtUp]);
+}
