@@ -71,9 +71,11 @@ pub enum Effect<A> {
         /// What.
         message: Message,
     },
-    /// Send an answer only while the clock, *read after the handler has returned*, shows less than
-    /// `before`; otherwise give the request back to [`Process::handle_message`]. A lease protects
-    /// an answer only if no pause can come between the look at the clock and the sending.
+    /// Send an answer only if the clock, *read after the handler has returned*, shows less than
+    /// `before`; otherwise give the request back to [`Process::handle_message`]. A time taken
+    /// before the value was read would prove nothing: the process may have been stopped in between
+    /// (D48). A look at the clock that comes later than the reading proves that the lease was in
+    /// force when the value was read.
     SendBefore {
         /// End of the lease on this process's clock.
         before: Timestamp,

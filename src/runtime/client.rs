@@ -19,7 +19,10 @@ use crate::protocol::client::{
 use crate::protocol::transport::Transport;
 use crate::protocol::view::Shown;
 use crate::runtime::socket::local_address_towards;
-use crate::runtime::{BindError, Handle, RecordFile, bind, channel, now, random_u64, run};
+use crate::runtime::{
+    BindError, DatagramSocket, Handle, RecordFile, bind, channel, now, random_u64, run_over,
+};
+use crate::time::Timestamp;
 use crate::types::Incarnation;
 
 /// How a client is set up.
@@ -90,18 +93,35 @@ impl Client {
     /// # Errors
     /// When no local socket can be opened.
     pub async fn connect_with(options: ClientOptions) -> Result<Client, ConnectError> {
+        let socket = bind(local_address_towards(options.view_server)).await?;
+        Ok(Client::connect_over(socket, now, Incarnation(random_u64()), options))
+    }
+
+    /// As [`Client::connect_with`], over another network and another clock (see [`run_over`]), and
+    /// with an incarnation that no other client has. Chooses nothing itself, so that a simulation
+    /// can be repeated.
+    #[must_use]
+    pub fn connect_over<S, N>(
+        socket: S,
+        now: N,
+        incarnation: Incarnation,
+        options: ClientOptions,
+    ) -> Client
+    where
+        S: DatagramSocket + 'static,
+        N: Fn() -> Timestamp + Copy + Send + 'static,
+    {
         let ClientOptions { view_server, deadline, limits } = options;
-        let socket = bind(local_address_towards(view_server)).await?;
-        let incarnation = Incarnation(random_u64());
         let process = ClientProcess::new(now(), ClientConfig { incarnation, view_server, limits });
         let transport = Transport::new(incarnation, limits);
         let (handle, calls) = channel();
         tokio::spawn(async move {
-            if let Err(error) = run(process, transport, socket, calls, RecordFile::None).await {
+            let run = run_over(process, transport, socket, now, calls, RecordFile::None);
+            if let Err(error) = run.await {
                 error!(%error, "the client has ended");
             }
         });
-        Ok(Client { handle, deadline })
+        Client { handle, deadline }
     }
 
     /// The value becomes the one-element list `[value]`, exactly once.

@@ -27,7 +27,7 @@ use crate::runtime::calls::{Call, Calls, HandlesGone};
 use crate::runtime::clock::now;
 use crate::runtime::outgoing::Outgoing;
 use crate::runtime::record_file::{RecordError, RecordFile};
-use crate::runtime::socket::canonical;
+use crate::runtime::socket::{DatagramSocket, canonical};
 use crate::time::Timestamp;
 
 /// Datagrams taken in one turn, at most.
@@ -69,9 +69,27 @@ pub async fn run<P: Process>(
     calls: Calls<P>,
     record: RecordFile,
 ) -> Result<(), RunError> {
+    run_over(process, transport, socket, now, calls, record).await
+}
+
+/// [`run`] over another network and another clock. `now` reads the process's own clock, the one
+/// that showed the time at which `process` was made; it never goes back. Waiting is tokio's, whose
+/// time should pass at about the same rate.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_over<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy>(
+    process: P,
+    transport: Transport,
+    socket: S,
+    now: N,
+    calls: Calls<P>,
+    record: RecordFile,
+) -> Result<(), RunError> {
     let mut driver = Driver {
         process,
-        outgoing: Outgoing::new(transport, socket),
+        now,
+        outgoing: Outgoing::new(transport, socket, now),
         calls,
         record,
         outbox: Outbox::default(),
@@ -129,9 +147,11 @@ pub async fn run<P: Process>(
     }
 }
 
-struct Driver<P: Process> {
+struct Driver<P: Process, S, N> {
     process: P,
-    outgoing: Outgoing,
+    /// The process's clock.
+    now: N,
+    outgoing: Outgoing<S, N>,
     calls: Calls<P>,
     record: RecordFile,
     /// What the process wants done, in order.
@@ -144,7 +164,7 @@ struct Driver<P: Process> {
     stuck: bool,
 }
 
-impl<P: Process> Driver<P> {
+impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N> {
     fn poll_timeout(&self) -> Option<Timestamp> {
         earlier(self.process.poll_timeout(), self.outgoing.transport.poll_timeout())
     }
@@ -168,9 +188,9 @@ impl<P: Process> Driver<P> {
             };
             bytes += size;
             let datagram = &self.buffer[..size];
-            self.outgoing.transport.receive(now(), from, datagram, &mut self.messages);
+            self.outgoing.transport.receive((self.now)(), from, datagram, &mut self.messages);
             for message in self.messages.drain(..) {
-                self.process.handle_message(now(), from, message, &mut self.outbox);
+                self.process.handle_message((self.now)(), from, message, &mut self.outbox);
             }
         }
         DATAGRAMS_PER_TURN
@@ -188,14 +208,14 @@ impl<P: Process> Driver<P> {
                 },
             };
             let (id, command) = self.calls.register(call);
-            self.process.handle_command(now(), id, command, &mut self.outbox);
+            self.process.handle_command((self.now)(), id, command, &mut self.outbox);
         }
         Ok(CALLS_PER_TURN)
     }
 
     fn run_timers(&mut self) {
         for _ in 0..TIMER_ROUNDS {
-            let time = now();
+            let time = (self.now)();
             let is_due = |timeout: Option<Timestamp>| timeout.is_some_and(|due| due <= time);
             let transport_due = is_due(self.outgoing.transport.poll_timeout());
             let process_due = is_due(self.process.poll_timeout());
@@ -243,7 +263,7 @@ impl<P: Process> Driver<P> {
         self.outgoing.flush().await;
         for (from, request) in self.outgoing.late.drain(..) {
             let message = Message::Request(request);
-            self.process.handle_message(now(), from, message, &mut self.outbox);
+            self.process.handle_message((self.now)(), from, message, &mut self.outbox);
         }
         Ok(())
     }

@@ -45,9 +45,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 pub use calls::{Calls, Handle, channel};
 pub use client::{Client, ClientOptions, ConnectError};
 pub use clock::now;
-pub use event_loop::{RunError, run};
+pub use event_loop::{RunError, run, run_over};
 pub use record_file::{RecordError, RecordFile};
-pub use socket::{BindError, bind};
+pub use socket::{BindError, DatagramSocket, bind};
 
 /// 64 bits that no other process has drawn, for incarnations and nonces. Not for secrets.
 #[must_use]

@@ -8,13 +8,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::protocol::message::{Message, Request};
 use crate::protocol::transport::{Datagram, Transport};
-use crate::runtime::clock::now;
+use crate::runtime::socket::DatagramSocket;
 use crate::time::Timestamp;
 
 /// How long one flush may wait for room in the send buffer. Long enough for a network card to take
@@ -32,9 +31,11 @@ struct Leased {
 }
 
 /// See the module.
-pub(crate) struct Outgoing {
+pub(crate) struct Outgoing<S, N> {
     pub(crate) transport: Transport,
-    pub(crate) socket: UdpSocket,
+    pub(crate) socket: S,
+    /// The process's clock.
+    now: N,
     /// Reused: what one flush sends.
     ready: Vec<Datagram>,
     leased: Vec<Leased>,
@@ -45,11 +46,12 @@ pub(crate) struct Outgoing {
     dropped: u64,
 }
 
-impl Outgoing {
-    pub(crate) fn new(transport: Transport, socket: UdpSocket) -> Self {
+impl<S: DatagramSocket, N: Fn() -> Timestamp> Outgoing<S, N> {
+    pub(crate) fn new(transport: Transport, socket: S, now: N) -> Self {
         Outgoing {
             transport,
             socket,
+            now,
             ready: Vec::new(),
             leased: Vec::new(),
             late: Vec::new(),
@@ -59,7 +61,7 @@ impl Outgoing {
 
     /// Queues a message for the next flush.
     pub(crate) fn send(&mut self, to: SocketAddr, message: &Message) {
-        self.transport.send(now(), to, message);
+        self.transport.send((self.now)(), to, message);
     }
 
     /// Queues an answer for the next flush, if that comes before the given time.
@@ -83,7 +85,7 @@ impl Outgoing {
         // The queue is empty now, so that the next flush yields datagrams with nothing in them but
         // leased answers, and all of them can be withheld.
         for leased in &self.leased {
-            self.transport.send(now(), leased.to, &leased.message);
+            self.transport.send((self.now)(), leased.to, &leased.message);
         }
         self.transport.flush(&mut self.ready);
         // The look at the clock proves that nobody else was primary when the values were read,
@@ -96,12 +98,12 @@ impl Outgoing {
         // reason the later pieces of an answer that is larger than a datagram need no look: they
         // are bytes of the message whose first piece leaves here, fixed when the value was read,
         // and nobody can fetch them without that first piece.
-        if now() < before {
+        if (self.now)() < before {
             self.leased.clear();
             self.send_ready().await;
         } else {
             debug!(answers = self.leased.len(), "the lease ended before the answers could leave");
-            self.ready.clear();
+            self.transport.recycle(&mut self.ready);
             self.late.extend(self.leased.drain(..).map(|leased| (leased.to, leased.request)));
         }
     }
@@ -125,6 +127,6 @@ impl Outgoing {
                 break;
             }
         }
-        self.ready.clear();
+        self.transport.recycle(&mut self.ready);
     }
 }

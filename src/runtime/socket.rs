@@ -13,6 +13,47 @@ use tracing::debug;
 /// at once) that finds a short buffer full pushes out the pings that arrive with it.
 const BUFFER_BYTES: usize = 4 << 20;
 
+/// What the loop needs of a socket: tokio's [`UdpSocket`], and in the tests one whose network is
+/// simulated. All of it means what it means there; in particular, waiting may end although nothing
+/// has arrived, or although there is no room, and can be given up at any time without loss.
+pub trait DatagramSocket: Send + Sync {
+    /// Waits until something may have arrived.
+    fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Waits until there may be room in the send buffer.
+    fn writable(&self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Takes the datagram that arrived first, with its size and its sender.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none; any other tells of something that was sent earlier.
+    fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+
+    /// Sends one datagram.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is no room; any other when it cannot be sent at all.
+    fn try_send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize>;
+}
+
+impl DatagramSocket for UdpSocket {
+    async fn readable(&self) -> io::Result<()> {
+        UdpSocket::readable(self).await
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        UdpSocket::writable(self).await
+    }
+
+    fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        UdpSocket::try_recv_from(self, buffer)
+    }
+
+    fn try_send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
+        UdpSocket::try_send_to(self, bytes, to)
+    }
+}
+
 /// The socket could not be set up.
 #[derive(Debug, Error)]
 #[error("cannot listen on {address}: {cause}; {}", remedy(.cause))]
@@ -71,14 +112,14 @@ fn open(listen: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
-/// Where to bind a socket that nobody needs to know, so that it can reach `peer`.
+/// Where to bind a socket that nobody needs to know, so that it can reach `peer` and whatever other
+/// servers that one names: a view server on this machine may well name servers on others, which a
+/// socket bound to loopback could not reach.
 #[must_use]
 pub fn local_address_towards(peer: SocketAddr) -> SocketAddr {
-    let ip = match (peer, peer.ip().is_loopback()) {
-        (SocketAddr::V4(_), true) => Ipv4Addr::LOCALHOST.into(),
-        (SocketAddr::V4(_), false) => Ipv4Addr::UNSPECIFIED.into(),
-        (SocketAddr::V6(_), true) => Ipv6Addr::LOCALHOST.into(),
-        (SocketAddr::V6(_), false) => Ipv6Addr::UNSPECIFIED.into(),
+    let ip = match peer {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     SocketAddr::new(ip, 0)
 }
@@ -123,11 +164,11 @@ mod tests {
     }
 
     #[test]
-    fn a_local_socket_is_of_the_family_of_its_peer_and_hidden_when_the_peer_is_local() {
+    fn a_local_socket_is_of_the_family_of_its_peer_and_reaches_other_machines() {
         for (peer, local) in [
-            ("127.0.0.1:5000", "127.0.0.1:0"),
+            ("127.0.0.1:5000", "0.0.0.0:0"),
             ("192.0.2.1:5000", "0.0.0.0:0"),
-            ("[::1]:5000", "[::1]:0"),
+            ("[::1]:5000", "[::]:0"),
             ("[2001:db8::1]:5000", "[::]:0"),
         ] {
             assert_eq!(local_address_towards(address(peer)), address(local));

@@ -87,22 +87,23 @@ fn explain(history: &[Operation]) -> Result<(), Complaint> {
     check_process_order(history, &ranked)
 }
 
-/// Acknowledged appends of one process keep the order of their calls, and its reads see them.
+/// Acknowledged appends of one process keep the order of their calls.
 fn check_process_order(history: &[Operation], ranked: &[Ranked]) -> Result<(), Complaint> {
-    let mut by_call: Vec<Ranked> =
-        ranked.iter().copied().filter(|(_, place)| history[*place].answered.is_some()).collect();
+    let mut by_call: Vec<Ranked> = ranked
+        .iter()
+        .copied()
+        .filter(|(_, place)| {
+            let operation = &history[*place];
+            operation.answered.is_some() && matches!(operation.action, Action::Append(_))
+        })
+        .collect();
     by_call.sort_by_key(|(_, place)| history[*place].called);
-    let mut highest: HashMap<u64, Ranked> = HashMap::new();
+    let mut last: HashMap<u64, Ranked> = HashMap::new();
     for (rank, place) in by_call {
-        let operation = &history[place];
-        if let Some((earlier_rank, earlier)) = highest.get(&operation.process)
-            && *earlier_rank > rank
+        if let Some((earlier_rank, earlier)) = last.insert(history[place].process, (rank, place))
+            && earlier_rank > rank
         {
-            return Err((Reason::ProcessOrder, vec![place, *earlier]));
-        }
-        // Reads do not bind later operations: those may overlap with them.
-        if matches!(operation.action, Action::Append(_)) {
-            highest.insert(operation.process, (rank, place));
+            return Err((Reason::ProcessOrder, vec![place, earlier]));
         }
     }
     Ok(())

@@ -43,8 +43,8 @@ pub enum Action {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Operation {
     /// Who called. Within one process, acknowledged appends take effect in the order of the calls,
-    /// and a read sees the acknowledged appends that were called before it, even if the calls
-    /// overlap. A caller that promises less gives every operation a process of its own.
+    /// even if the calls overlap. A caller that promises less gives every operation a process of
+    /// its own.
     pub process: u64,
     /// When it was called, on a scale that all processes share.
     pub called: u64,
