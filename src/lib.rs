@@ -29,6 +29,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod history;
 pub mod hosts;
 pub mod kv;
 pub mod protocol;

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use pbkv::cli::bench::{self, Connection};
 use pbkv::cli::client_answer::Form;
 use pbkv::cli::flags::{LogFormat, parse_address, parse_time};
 use pbkv::cli::setup::{self, HostsFile};
 use pbkv::cli::terminal::Terminal;
-use pbkv::cli::{CliError, client_session, exit, logging, runtime};
+use pbkv::cli::{CliError, check, client_session, exit, logging, runtime};
 use pbkv::config::Limits;
 use pbkv::runtime::Client;
 use pbkv::runtime::client::ClientOptions;
@@ -20,7 +21,7 @@ use pbkv::runtime::client::ClientOptions;
 #[command(
     version,
     after_help = "Commands: put KEY VALUE, append KEY VALUE, get KEY, remove KEY, \
-                                 view, help, quit. Flags stand before the command."
+                                 view, bench, check, help, quit. Flags stand before the command."
 )]
 struct Flags {
     /// Hosts file [default: knownhosts.json, or what PBKV_HOSTS names]
@@ -50,6 +51,14 @@ fn main() -> ExitCode {
 fn run(flags: Flags) -> Result<ExitCode, CliError> {
     logging::start(flags.log_format, "warn")?;
     let form = if flags.json { Form::Json } else { Form::Text };
+    match flags.command.split_first() {
+        Some((word, words)) if word == "check" => return check::run(words, form),
+        Some((word, words)) if word == "bench" => {
+            let Flags { hosts, view_server, deadline, .. } = flags;
+            return bench::run(words, form, Connection { hosts, view_server, deadline });
+        }
+        Some(_) | None => {}
+    }
     let task = match client_session::task(form, &flags.command, &mut Terminal::standard("> ")) {
         Ok(task) => task,
         Err(code) => return Ok(code),

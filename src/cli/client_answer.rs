@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cli::client_command::word_and_key;
 use crate::cli::terminal::printable;
-use crate::cli::typed::Mistake;
+use crate::cli::typed::{Mistake, Usage, help};
 use crate::protocol::client::{Action, Completed, Failure, FailureOutcome};
 
 /// The form of answers.
@@ -117,15 +117,14 @@ pub fn of_mistake(form: Form, word: Option<&str>, mistake: &Mistake) -> Printed 
     Printed { output, errors: Some(errors) }
 }
 
-/// The answer to `help`.
+/// The answer to `help`, with these commands.
 #[must_use]
-pub fn of_help(form: Form) -> Printed {
-    use crate::cli::client_command::USAGES;
+pub fn of_help(form: Form, usages: &[Usage]) -> Printed {
     let output = match form {
-        Form::Text => crate::cli::typed::help(USAGES),
+        Form::Text => help(usages),
         Form::Json => {
             let mut json = Json::new(Some("help"));
-            json.usage = Some(USAGES.iter().map(crate::cli::typed::Usage::line).collect());
+            json.usage = Some(usages.iter().map(Usage::line).collect());
             json.line()
         }
     };

@@ -23,6 +23,21 @@ pub const USAGES: &[Usage] = &[
     Usage { word: "quit", arguments: "", purpose: "leave" },
 ];
 
+/// Commands that are no operations: they stand on the command line only, and are parsed by
+/// themselves.
+pub const ONE_SHOT_USAGES: &[Usage] = &[
+    Usage {
+        word: "bench",
+        arguments: "[FLAGS]",
+        purpose: "measure the cluster; bench --help says how (command line only)",
+    },
+    Usage {
+        word: "check",
+        arguments: "HISTORY",
+        purpose: "is what bench --history recorded linearizable? (command line only)",
+    },
+];
+
 /// A command, understood.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Typed {

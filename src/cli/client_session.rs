@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::cli::CliError;
 use crate::cli::client_answer::{Form, Printed, of_action, of_help, of_mistake};
-use crate::cli::client_command::{Typed, parse};
+use crate::cli::client_command::{ONE_SHOT_USAGES, Typed, USAGES, parse};
 use crate::cli::serve::on_own_thread;
 use crate::cli::terminal::Terminal;
 use crate::cli::typed::Mistake;
@@ -36,7 +36,7 @@ pub fn task(form: Form, words: &[String], terminal: &mut Terminal<'_>) -> Result
     match parse(words) {
         Ok(Typed::Act(action)) => Ok(Task::OneShot(action)),
         Ok(Typed::Help) => {
-            let told = print(terminal, of_help(form));
+            let told = print(terminal, of_help(form, &[USAGES, ONE_SHOT_USAGES].concat()));
             Err(ExitCode::from(u8::from(told.is_err())))
         }
         Ok(Typed::Quit) => Err(ExitCode::SUCCESS),
@@ -105,7 +105,7 @@ fn lines(
                 all_done &= result.is_ok();
                 of_action(form, &action, &result)
             }
-            Ok(Typed::Help) => of_help(form),
+            Ok(Typed::Help) => of_help(form, USAGES),
             Ok(Typed::Quit) => break,
             Err((word, mistake)) => {
                 all_done = false;
@@ -203,6 +203,13 @@ mod tests {
     }
 
     #[test]
+    fn bench_and_check_are_no_lines() {
+        let (done, output, errors) = script(Form::Text, "bench\ncheck h.jsonl\nhelp");
+        assert!(!done && errors.starts_with("unknown command\n\"bench\" is none of"), "{errors}");
+        assert!(output.starts_with("put KEY VALUE") && !output.contains("bench"), "{output}");
+    }
+
+    #[test]
     fn a_script_stops_when_nobody_reads_the_answers() {
         struct Closed;
         impl std::io::Write for Closed {
@@ -236,6 +243,10 @@ mod tests {
         let (result, output, _) = task("help");
         assert_eq!(result, Err(ExitCode::SUCCESS));
         assert!(output.starts_with("put KEY VALUE"), "{output}");
+        assert!(
+            output.contains("\nbench [FLAGS]") && output.contains("\ncheck HISTORY"),
+            "{output}"
+        );
         let (none, _, _) = feed(b"", |terminal| super::task(Form::Text, &[], terminal));
         assert_eq!(none, Ok(Task::Lines));
     }

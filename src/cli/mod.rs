@@ -3,7 +3,8 @@
 //! Reading order: [`flags`] and [`setup`] (what a program is told, and what it makes of the hosts
 //! file), [`logging`], [`words`], [`typed`] and [`terminal`] (lines in, lines out), [`serve`] (the
 //! frame of both servers), [`view_console`], [`kv_console`], [`client_command`],
-//! [`client_answer`], [`client_session`].
+//! [`client_answer`], [`client_session`]; then the commands of the client that are no operations:
+//! [`bench`] and [`check`].
 //!
 //! Parsing and formatting are pure functions. Lines are read, and answers written, by a thread of
 //! their own: a reader that does not read its pipe stops that thread and never the protocol.
@@ -14,6 +15,8 @@
 //! | 1 | an operation could not be executed, or the program could not go on |
 //! | 2 | wrong usage or configuration; stderr names what, where, and the remedy |
 
+pub mod bench;
+pub mod check;
 pub mod client_answer;
 pub mod client_command;
 pub mod client_session;
@@ -66,6 +69,13 @@ pub fn exit(program: &str, result: Result<ExitCode, CliError>) -> ExitCode {
     // Nobody is left to be told when stderr is closed, and `eprintln!` would panic.
     let _ = writeln!(std::io::stderr(), "{program}: {error}");
     ExitCode::from(code)
+}
+
+/// Prints what clap says of the words behind a command, help or a mistake, and says the exit code.
+fn tell_usage(error: &clap::Error) -> ExitCode {
+    // Nobody is left to be told when the stream is closed.
+    let _ = error.print();
+    ExitCode::from(u8::from(error.use_stderr()) * 2)
 }
 
 /// The runtime of every program: one thread drives the protocol, because waking a second one costs

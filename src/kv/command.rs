@@ -90,6 +90,17 @@ impl Command {
         }
     }
 
+    /// Whether key and value are within these limits, in bytes.
+    #[must_use]
+    pub fn fits(&self, key_bytes: usize, value_bytes: usize) -> bool {
+        match self {
+            Command::Put { key, value } | Command::Append { key, value } => {
+                key.0.len() <= key_bytes && value.0.len() <= value_bytes
+            }
+            Command::Remove { key } => key.0.len() <= key_bytes,
+        }
+    }
+
     /// Bytes of text that the command carries.
     #[must_use]
     pub fn size(&self) -> usize {

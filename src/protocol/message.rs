@@ -412,10 +412,13 @@ pub struct Verdict {
 pub struct Transfer {
     /// Who, to whom, in which attempt (`since`).
     pub link: Link,
-    /// Position of this message in the stream, from 1.
+    /// Position of this message in the stream, from 1; 0 for a mere probe.
     pub sequence: u64,
     /// Effects, to be applied in order.
     pub items: Vec<Item>,
+    /// Highest probe sent; 0 for none. To be echoed: shows that the joiner is there, although what
+    /// it must receive first may be large.
+    pub probe: u64,
 }
 
 /// See [`Message::TransferAck`].
@@ -425,6 +428,8 @@ pub struct TransferAck {
     pub link: Link,
     /// Everything up to here is applied.
     pub sequence: u64,
+    /// Highest probe received in this attempt.
+    pub probe: u64,
     /// The stream ended in another digest than the primary's: this attempt has failed.
     pub diverged: bool,
 }

@@ -39,8 +39,7 @@ fn heavy_loss_duplication_and_reordering_lose_nothing_repeat_nothing_and_change_
     let appends: usize = histories.iter().map(Vec::len).sum();
     println!("{appends} appends; {counters:?}");
     assert!(counters.lost > 100 && counters.duplicated > 100, "the faults were real");
-    let view = cluster.wait_for_view(&roles.primary, Some(&roles.backup));
-    assert_eq!(view.number, roles.number, "no view change");
+    cluster.assert_no_view_change(&roles);
     proxy(&cluster).heal();
     let mut cluster = cluster;
     cluster.wait_for_equal_stores(&roles.primary, &roles.backup);
@@ -238,8 +237,7 @@ fn one_bad_path_slows_nobody_else_down() {
     let clients = Appenders::start(&cluster, 4, "log");
     clients.wait_for_progress(&cluster, 30);
     clients.finish(&cluster);
-    let view = cluster.wait_for_view(&roles.primary, Some(&roles.backup));
-    assert_eq!(view.number, roles.number);
+    cluster.assert_no_view_change(&roles);
 }
 
 /// Prints how long writes wait at the default timing when primary and backup are cut off from each

@@ -13,6 +13,7 @@ use pbkv::protocol::client::{self, ClientProcess};
 use pbkv::protocol::message::{Message, Outcome, ReportKind};
 use pbkv::protocol::server::{self, Server};
 use pbkv::protocol::transport::Transport;
+use pbkv::protocol::view::{Member, Record};
 use pbkv::protocol::view_server::{self, DurableRecord, ViewServer};
 use pbkv::protocol::{Effect, Outbox, Process};
 use pbkv::types::CallId;
@@ -231,7 +232,7 @@ impl<P: Hosted> Driver<P> {
                         self.interrupted = true;
                         return Some(Halt::Suspended(turn.random.below(slow + 1)));
                     }
-                    turn.trace.say(turn.now, || format!("view persists {}", brief(&record)));
+                    turn.trace.say(turn.now, || format!("view persists {}", brief(&record.record)));
                     turn.records.push(*record);
                     if turn.random.chance(turn.disturbance.crash_after_persist) {
                         turn.counts.add(Count::CrashesAfterPersist);
@@ -258,7 +259,7 @@ impl<P: Hosted> Driver<P> {
 /// Counts what matters of a message that is sent.
 fn count(message: &Message, counts: &mut Counts, witness: &mut Witness) {
     if let Message::Ping(ping) = message {
-        witness.shown.extend(ping.record.as_ref().map(pbkv::protocol::view::Record::stamp));
+        witness.shown.extend(ping.record.as_ref().map(Record::stamp));
     } else if let Message::Pong(pong) = message {
         for report in &pong.reports {
             match report.kind {
@@ -290,9 +291,33 @@ fn count(message: &Message, counts: &mut Counts, witness: &mut Witness) {
 
 /// A message in few words.
 fn short(message: &Message) -> String {
+    if let Message::Ping(ping) = message {
+        let record = ping.record.as_ref().map(brief);
+        let (nonce, promise, echo) = (ping.nonce, ping.promise, ping.echo);
+        return format!("Ping {nonce} {record:?} promise {promise:?} echo {echo:?}");
+    }
+    if let Message::Pong(pong) = message {
+        let adopted = pong.adopted.map(|it| format!("{} {:?}", it.view, it.phase));
+        let reports: Vec<_> = pong.reports.iter().map(|it| (it.view.number, it.kind)).collect();
+        let known = pong.record.as_ref().map(brief);
+        let (nonce, copy, promised) = (pong.nonce, pong.holds_copy, pong.promised.0);
+        return format!(
+            "Pong {nonce} copy {copy} promised {promised} adopted {adopted:?} {reports:?} {known:?}"
+        );
+    }
     let mut text = format!("{message:?}");
-    if text.len() > 700 {
-        let end = (0..=700).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    for (long, short) in [
+        ("ViewId { epoch: Epoch", ""),
+        ("Incarnation", ""),
+        ("OperationNumber", ""),
+        ("RequestNumber", ""),
+        ("SessionId", ""),
+        ("HistoryId", ""),
+    ] {
+        text = text.replace(long, short);
+    }
+    if text.len() > 500 {
+        let end = (0..=500).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         text.truncate(end);
         text.push_str(" ..");
     }
@@ -300,10 +325,9 @@ fn short(message: &Message) -> String {
 }
 
 /// A record in few words: view, phase, roles, and who is eligible.
-pub fn brief(durable: &DurableRecord) -> String {
-    let record = &durable.record;
+pub fn brief(record: &Record) -> String {
     let view = &record.view;
-    let name = |member: &Option<pbkv::protocol::view::Member>| {
+    let name = |member: &Option<Member>| {
         member.as_ref().map_or("-".to_owned(), |member| {
             format!("{}/{:04x}", member.id, member.incarnation.0 & 0xffff)
         })

@@ -14,7 +14,7 @@ use crate::counts::Counts;
 use crate::run::{self, Outcome};
 
 /// Seeds of an ordinary test run: a few seconds without optimisation.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 100;
 
 /// Failures that are told in full; more rarely teach more.
 const TOLD: usize = 5;
@@ -59,8 +59,10 @@ fn run(seed: u64) -> Result<Outcome, String> {
 fn seeds_of_every_mix_of_faults_keep_every_promise() {
     if let Some(seed) = from_environment("PBKV_SEED") {
         let outcome = run::seed(seed, true);
-        say(&format!("{}\n{}", outcome.tail, outcome.counts));
-        assert!(outcome.failure.is_none(), "{}", explain(seed));
+        say(&format!("{}\n{:#?}\n{}", outcome.tail, outcome.plan, outcome.counts));
+        if let Some(violation) = outcome.failure {
+            panic!("seed {seed} breaks {violation}");
+        }
         return;
     }
     let first = from_environment("PBKV_FIRST_SEED").unwrap_or(0);

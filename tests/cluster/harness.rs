@@ -14,6 +14,7 @@ use pbkv::protocol::client::{ClientConfig, ClientProcess};
 use pbkv::protocol::message::Message;
 use pbkv::protocol::server::{Server, ServerConfig};
 use pbkv::protocol::transport::{Datagram, Transport};
+use pbkv::protocol::view::Record;
 use pbkv::protocol::view_server::{DurableRecord, ViewServer, ViewServerConfig};
 use pbkv::types::{CallId, Incarnation, ServerId};
 
@@ -227,6 +228,14 @@ impl World {
 
     pub fn clients(&self) -> std::ops::Range<usize> {
         self.plan.servers + 1..self.nodes.len()
+    }
+
+    /// What the view server goes by now.
+    pub fn view_server_record(&self) -> Option<&Record> {
+        match &self.nodes[VIEW].core {
+            Core::View(driver) => driver.process.record(),
+            Core::Server(_) | Core::Client(_) | Core::Down => None,
+        }
     }
 
     /// The node where this process runs, if it is alive.

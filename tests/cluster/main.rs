@@ -12,8 +12,6 @@ mod driver;
 mod fuzz;
 mod harness;
 mod invariants;
-#[path = "../support/linearizability.rs"]
-mod linearizability;
 mod nemesis;
 mod network;
 mod observe;

@@ -204,7 +204,10 @@ impl World {
         if self.nemesis.record_lost {
             return false;
         }
-        let Some(truth) = self.truth.as_ref().map(|truth| &truth.record) else { return true };
+        // A history begins with one server, whose loss ends it: before anything is stored that is
+        // no loss of data, but a person has to say so.
+        let truth = self.truth.as_ref().map(|truth| &truth.record);
+        let Some(truth) = truth.filter(|truth| !truth.eligible.is_empty()) else { return false };
         let victim = self.nodes[server].incarnation;
         if !truth.is_eligible(victim) {
             return true;
@@ -224,7 +227,7 @@ impl World {
                     let node = &self.nodes[other];
                     undecided
                         || (quiet_since(node.pong_at) < dead_after * 4 / 10
-                            && quiet_since(self.nemesis.reported_at) > 20 * dead_after)
+                            && quiet_since(self.nemesis.reported_at) > 4 * dead_after)
                 })
         })
     }
@@ -270,14 +273,16 @@ impl World {
     fn lose_record(&mut self, lasting: Instant) {
         let Some(truth) = self.truth.as_ref().map(|truth| truth.record.clone()) else { return };
         if self.plan.careful {
-            // Recovery needs everybody who is named in whatever record may be reported highest.
-            let before = self.nemesis.active.iter().flat_map(Record::members);
+            // Recovery needs everybody who is named in the highest record that will be reported;
+            // the newest one of all may not have reached anybody yet.
+            let reported = self.servers().filter_map(|server| self.known_record(server));
+            let Some(highest) = reported.max_by_key(|record| record.stamp()) else { return };
             let needed: Vec<Incarnation> =
-                before.chain(truth.members()).map(|member| member.incarnation).collect();
+                highest.members().into_iter().map(|member| member.incarnation).collect();
             let guarded = self.servers().find(|server| {
                 needed.contains(&self.nodes[*server].incarnation)
                     && self.nodes[*server].paused_until <= self.now
-                    && self.knows_record(*server)
+                    && self.known_record(*server).is_some()
             });
             let all_live = needed.iter().all(|incarnation| self.node_of(*incarnation).is_some());
             if !all_live || guarded.is_none() || self.nemesis.record_lost {
@@ -300,9 +305,8 @@ impl World {
         }
     }
 
-    fn knows_record(&self, server: usize) -> bool {
-        let seen = self.nodes[server].server().and_then(crate::observe::server);
-        seen.is_some_and(|seen| seen.adopted.is_some())
+    fn known_record(&self, server: usize) -> Option<&Record> {
+        self.nodes[server].server().and_then(|server| server.inspect().record)
     }
 
     fn pause(&mut self, node: usize, length: Instant) {
@@ -468,16 +472,19 @@ impl World {
     pub fn look_for_survivors(&mut self) {
         let Some(truth) = &self.truth else { return };
         let record = &truth.record;
-        if self.nemesis.total_loss || record.eligible.is_empty() {
+        let lives = record.eligible.iter().any(|it| self.node_of(it.incarnation).is_some());
+        if lives || record.eligible.is_empty() {
+            // A joiner that holds everything may say so after the primary's death.
+            self.nemesis.total_loss = false;
             return;
         }
-        if record.eligible.iter().any(|member| self.node_of(member.incarnation).is_some()) {
+        if self.nemesis.total_loss {
             return;
         }
         self.nemesis.total_loss = true;
         self.counts.add(Count::TotalLosses);
         if self.plan.careful {
-            let detail = format!("no process is left of {}", brief(truth));
+            let detail = format!("no process is left of {}", brief(record));
             self.fail(Violation::new("an-eligible-copy-survives", detail));
         }
     }
@@ -490,6 +497,7 @@ impl World {
         self.nemesis.guarded = None;
         self.network.heal();
         self.slow_disk = 0;
+        self.plan.socket_bytes = self.plan.socket_bytes.max(208 << 10);
         self.plan.crash_after_persist = 0;
         self.plan.stop_before_sending = 0;
         for index in 0..self.nodes.len() {

@@ -3,8 +3,8 @@
 
 use pbkv::kv::command::{Key, Value};
 use pbkv::protocol::server::Server;
-use pbkv::protocol::view::Stamp;
-use pbkv::types::{HistoryId, Incarnation, OperationNumber, ViewId};
+use pbkv::protocol::view::{Record, Stamp};
+use pbkv::types::{Incarnation, OperationNumber};
 
 /// A look at a server.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,29 +12,25 @@ pub struct Seen {
     pub incarnation: Incarnation,
     /// The newest record it has adopted.
     pub adopted: Option<Stamp>,
-    /// The last applied operation.
-    pub applied: OperationNumber,
-    /// Digest of the state there.
-    pub digest: u64,
+    /// The last operation applied to a complete copy, and the digest there; none without one.
+    pub copy: Option<(OperationNumber, u64)>,
     /// It would answer clients now, as primary.
     pub serving: bool,
-    /// Lineage of its copy.
-    pub since: Option<ViewId>,
-    /// The history it knows.
-    pub history: Option<HistoryId>,
 }
 
-/// A look at a server, if it can be looked at.
-pub fn server(_: &Server) -> Option<Seen> {
-    None
+/// A look at the server that runs under this incarnation.
+pub fn server(incarnation: Incarnation, server: &Server) -> Seen {
+    let inspection = server.inspect();
+    Seen {
+        incarnation,
+        adopted: inspection.record.map(Record::stamp),
+        copy: inspection.replica.map(|replica| (replica.applied(), replica.digest())),
+        serving: inspection.is_serving,
+    }
 }
 
-/// The list that a server has under a key.
-pub fn value(_: &Server, _: &Key) -> Option<Vec<Value>> {
-    None
-}
-
-/// Whether the functions here show anything.
-pub fn can_look(_: &Server) -> bool {
-    false
+/// The list that a server has under a key, in a complete copy.
+pub fn list<'a>(server: &'a Server, key: &Key) -> &'a [Value] {
+    let copy = server.inspect().replica;
+    copy.and_then(|replica| replica.store().get(key)).map_or(&[], |list| list.values())
 }

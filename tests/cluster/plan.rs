@@ -105,7 +105,7 @@ pub struct Plan {
 impl Plan {
     pub fn draw(random: &mut Random) -> Plan {
         let leases = random.chance(400_000);
-        let (interval, dead) = random.pick(&[(10, 50), (10, 50), (20, 70), (50, 250)]);
+        let (interval, dead) = random.pick(&[(50, 250), (50, 250), (20, 100), (10, 50)]);
         let timing =
             Timing::new(Duration::from_millis(interval), Duration::from_millis(dead), leases)
                 .expect("these timings are valid");
@@ -139,16 +139,22 @@ impl Plan {
             crash_after_persist: random.pick(&[0, 0, 50_000, 300_000]),
             disk: random.pick(&[0, 0, 2 * MS, unit / 2]),
             lag: random.pick(&[0, 50 * US, 200 * US, 2 * MS]),
-            socket_bytes: random.pick(&[16 << 10, 208 << 10]),
+            // A buffer that cannot hold a single datagram loses them all.
+            socket_bytes: random.pick(&[16 << 10, 208 << 10]).max(3 * datagram_bytes),
             moves: random.pick(&[0, 0, 300_000]),
             careful: !random.chance(100_000),
             keys: random.pick(&[1, 2, 3]),
             append_only: random.pick(&[0, 1, 2, 3]),
-            think: random.pick(&[2 * MS, 5 * MS, 20 * MS]),
+            think: 0,
             write_share: random.pick(&[300_000, 500_000, 800_000]),
-            value_bytes_most: random.pick(&[0, 0, 0, 40, 2_000]),
+            value_bytes_most: random.pick(&[0, 0, 0, 40, 40, 2_000]),
             phase_one: 16 * unit,
         };
+        // So many operations that faults meet them, so few that many seeds fit into a second; long
+        // lists of long values cost most.
+        let operations =
+            if plan.value_bytes_most > 1000 { 50 } else { random.pick(&[60, 120, 250]) };
+        plan.think = plan.phase_one * (plan.clients * plan.lanes) as u64 / operations;
         plan.faults = faults(random, leases);
         for _ in 0..random.pick(&[0, 1, 1, 2, 3]) {
             plan.traps.push(trap(random, unit));
@@ -172,7 +178,9 @@ fn limits(random: &mut Random, datagram_bytes: usize) -> Limits {
         _ => Limits {
             pending_operations: random.pick(&[4, 32]),
             pending_reads: random.pick(&[4, 32]),
-            backlog_bytes: random.pick(&[1 << 10, 16 << 10]),
+            // What is in flight must fit into what the receiver may keep out of order.
+            window_bytes: 8 << 10,
+            backlog_bytes: random.pick(&[8 << 10, 16 << 10]),
             history_bytes: random.pick(&[1 << 10, 16 << 10]),
             session_capacity: random.pick(&[2, 3, 10]),
             ..default

@@ -5,15 +5,15 @@
 
 use std::time::Duration;
 
+use pbkv::history::key::{self as linearizability, Operation, Verdict};
 use pbkv::kv::command::{self, Key, Value};
-use pbkv::protocol::client::{Action, Answer, Command, Completed, FailureOutcome};
+use pbkv::protocol::client::{Action, Answer, Command, Completed, FailureOutcome, FailureReason};
 use pbkv::types::{CallId, Incarnation};
 
 use crate::clock::Instant;
 use crate::counts::Count;
 use crate::harness::{Event, World};
 use crate::invariants::Violation;
-use crate::linearizability::{self, Operation, Verdict};
 use crate::plan::Plan;
 
 /// One operation of a client.
@@ -25,6 +25,7 @@ struct Call {
     generation: u64,
     operation: Operation,
     fate: Fate,
+    expired: bool,
 }
 
 /// What is known of an operation.
@@ -85,6 +86,12 @@ impl Workload {
 
     pub fn is_done(&self, call: CallId) -> bool {
         self.calls[index(call)].fate == Fate::Done
+    }
+
+    /// The operation failed because its session was evicted, or lost with all data: asking again
+    /// is the caller's business.
+    pub fn has_expired(&self, call: CallId) -> bool {
+        self.calls[index(call)].expired
     }
 
     /// Checks the history of every key.
@@ -220,6 +227,7 @@ impl World {
             generation: self.workload.generation,
             operation: Operation { process: incarnation.0, called, answered: None, action: seen },
             fate: Fate::Open,
+            expired: false,
         });
         let deadline = Duration::from_nanos(deadline);
         self.command(client, call, Command { action, deadline });
@@ -265,16 +273,19 @@ impl World {
                     self.counts.add(Count::Reads);
                 }
                 Ok(Completed::View(_)) => call.fate = Fate::Done,
-                Err(failure) => match failure.outcome {
-                    FailureOutcome::NotExecuted => {
-                        call.fate = Fate::NotExecuted;
-                        self.counts.add(Count::NotExecuted);
+                Err(failure) => {
+                    call.expired = failure.reason == FailureReason::SessionExpired;
+                    match failure.outcome {
+                        FailureOutcome::NotExecuted => {
+                            call.fate = Fate::NotExecuted;
+                            self.counts.add(Count::NotExecuted);
+                        }
+                        FailureOutcome::Unknown => {
+                            call.fate = Fate::Unknown;
+                            self.counts.add(Count::Unknown);
+                        }
                     }
-                    FailureOutcome::Unknown => {
-                        call.fate = Fate::Unknown;
-                        self.counts.add(Count::Unknown);
-                    }
-                },
+                }
             }
         }
         if !self.workload.resting {

@@ -281,6 +281,15 @@ impl Cluster {
         Roles { spares: spares.collect(), primary, backup, number: view.number }
     }
 
+    /// Primary and backup are who they were, in a view of the same number.
+    #[track_caller]
+    pub fn assert_no_view_change(&self, since: &Roles) {
+        let view = self.wait_for_view(&since.primary, Some(&since.backup));
+        if view.number != since.number {
+            self.logs.fail(&format!("the view changed from {} to {}", since.number, view.number));
+        }
+    }
+
     /// What a plain liveness probe says of a server's role.
     pub fn probed_role(&self, id: &str) -> Option<String> {
         let pong = plain::ask_again(self.address(id), r#"{"type":"ping"}"#, PATIENCE / 30)?;

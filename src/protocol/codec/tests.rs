@@ -137,7 +137,7 @@ fn samples() -> Vec<Message> {
         Message::NewerView(NewerView { to: Incarnation(4), record: record() }),
         Message::Offer(Offer { link: link(), copy: Some((OperationNumber(8), 9)) }),
         Message::Verdict(Verdict { link: link(), keep: false }),
-        Message::TransferAck(TransferAck { link: link(), sequence: 4, diverged: true }),
+        Message::TransferAck(TransferAck { link: link(), sequence: 4, probe: 2, diverged: true }),
         Message::ViewRequest(ViewRequest { client: Incarnation(1), id: RequestId(2), fresh: true }),
         Message::ViewReply(ViewReply {
             client: Incarnation(1),
@@ -147,6 +147,7 @@ fn samples() -> Vec<Message> {
         }),
         Message::Transfer(Transfer {
             link: link(),
+            probe: 3,
             sequence: 1,
             items: vec![
                 Item::List {

@@ -99,6 +99,12 @@ impl Backup {
             self.early_bytes -= operation.size();
             self.apply(operation);
         }
+        // What came early and then again in its turn would keep its room for ever.
+        while let Some(entry) = self.early.first_entry()
+            && *entry.key() <= self.replica.last()
+        {
+            self.early_bytes -= entry.remove().size();
+        }
         self.replica.trim(
             OperationNumber(u64::MAX),
             limits.history_operations,

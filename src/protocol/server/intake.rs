@@ -6,6 +6,7 @@
 //! (D28). All of it is volatile: after a failover the clients ask again.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 
 use crate::config::Limits;
@@ -84,7 +85,7 @@ pub fn plain_failure(reason: FailReason, view: ViewId, detail: Option<String>) -
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reception {
     /// Nothing to say: it is numbered and waits for its commit, or waits for its turn, or its
-    /// client has long got the answer.
+    /// client has long got the answer, or it exceeds a limit that every client keeps.
     Waits,
     /// It was executed before.
     Answered(Outcome),
@@ -131,10 +132,10 @@ impl Intake {
         if let Some(session) = replica.sessions().with_nonce(nonce) {
             return Reception::Answered(Outcome::Opened(session));
         }
-        if !self.opening.contains_key(&nonce) {
+        if let Entry::Vacant(opening) = self.opening.entry(nonce) {
             let capacity = limits.session_capacity;
             let number = replica.push(Operation::Open { nonce, epoch: view.epoch, capacity });
-            self.opening.insert(nonce, number);
+            opening.insert(number);
             self.askers.insert(number, asker);
         }
         Reception::Waits
@@ -149,6 +150,13 @@ impl Intake {
         limits: &Limits,
         replica: &mut Replica,
     ) -> Reception {
+        let command_fits = command.fits(limits.key_bytes, limits.value_bytes);
+        let unacknowledged = origin.number.0.saturating_sub(origin.acknowledged.0);
+        if !command_fits || unacknowledged > limits.session_window {
+            // Nothing that our own client sends. The one could not be replicated in one message,
+            // the other would make the session keep results without a bound.
+            return Reception::Waits;
+        }
         match replica.sessions().standing(origin.session, origin.number) {
             Standing::Unknown => return Reception::UnknownSession,
             Standing::Executed(result) => return Reception::Answered(outcome(result)),

@@ -48,7 +48,7 @@ use crate::time::Timestamp;
 use crate::types::{CallId, HistoryId, Incarnation, OperationNumber, ServerId, ViewId};
 
 /// How a kv server is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ServerConfig {
     /// Its name.
     pub id: ServerId,
@@ -157,7 +157,7 @@ enum Role {
 }
 
 /// The process.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Server {
     config: ServerConfig,
     membership: Membership,
@@ -181,9 +181,7 @@ impl Server {
         let (replica, since) = match &self.role {
             Role::Idle(None) => (None, None),
             Role::Idle(Some(copy)) => (Some(&copy.replica), copy.since),
-            Role::Joining(joining) => {
-                (joining.following().map(Backup::replica), Some(joining.since()))
-            }
+            Role::Joining(joining) => (joining.replica(), joining.following().map(Backup::since)),
             Role::Backup(backup) => (Some(backup.replica()), Some(backup.since())),
             Role::Primary(primary) => (Some(primary.replica()), None),
         };
@@ -266,7 +264,8 @@ impl Server {
         if view.backup.as_ref().is_some_and(me) {
             return self.backup_in(former, record);
         }
-        if view.joining.as_ref().is_some_and(me) {
+        // To join can mean to wipe, and that only a view in force may ask for (D47).
+        if is_active && view.joining.as_ref().is_some_and(me) {
             return match former {
                 Role::Joining(joining) if joining.since() == view.since => Role::Joining(joining),
                 former
@@ -319,6 +318,11 @@ impl Server {
             && let Role::Primary(primary) = &mut self.role
         {
             primary.grant_lease(until);
+        }
+        if promised != view.epoch
+            && let Role::Primary(primary) = &mut self.role
+        {
+            primary.drop_lease();
         }
         let reports = self.reports(now);
         let holds_copy = self.holds_copy();
@@ -507,7 +511,7 @@ impl Server {
         };
         let messages = match &mut self.role {
             Role::Backup(backup) => backup.take_ack(link).map(Message::Ack).into_iter().collect(),
-            Role::Joining(joining) => joining.flush(now, link),
+            Role::Joining(joining) => joining.flush(now, link, self.membership.timing()),
             Role::Idle(_) | Role::Primary(_) => Vec::new(),
         };
         outbox_send_all(outbox, primary.address, messages);
@@ -617,7 +621,7 @@ impl Process for Server {
                     && self.is_from_primary(&transfer.link)
                     && let Role::Joining(joining) = &mut self.role
                 {
-                    joining.on_transfer(transfer.sequence, transfer.items, &self.config.limits);
+                    joining.on_transfer(transfer, &self.config.limits);
                 }
             }
             Message::TransferAck(ack) => {

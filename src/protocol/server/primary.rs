@@ -68,7 +68,7 @@ impl Scope<'_> {
     }
 
     fn wire<'a>(&'a self, peer: &'a Member, flip: OperationNumber) -> Wire<'a> {
-        Wire { link: self.link(peer), peer, limits: self.limits, flip }
+        Wire { link: self.link(peer), peer, limits: self.limits, timing: self.timing, flip }
     }
 }
 
@@ -145,7 +145,10 @@ impl Primary {
                         self.flip = self.replica.last();
                         sender.into_pipeline()
                     }
-                    Peer::Backup(..) | Peer::Joining(..) | Peer::None => None,
+                    Peer::Backup(..) | Peer::Joining(..) | Peer::None => {
+                        self.flip = self.replica.last();
+                        None
+                    }
                 };
                 // A backup of which nothing is known acknowledges from the first operation that is
                 // still remembered; if it lacks an earlier one, it stalls and is left out.
@@ -206,19 +209,22 @@ impl Primary {
         self.lease = self.lease.max(Some(until));
     }
 
+    /// A newer epoch is promised: whoever draws it knows nothing of leases of this one.
+    pub fn drop_lease(&mut self) {
+        self.lease = None;
+    }
+
     /// What the view server must know.
     #[must_use]
     pub fn reports(&self, scope: &Scope<'_>) -> Vec<Report> {
-        let overdue = |since: Option<Timestamp>| {
-            since.is_some_and(|since| scope.now.since(since) >= scope.timing.dead_after())
-        };
+        let (now, dead_after) = (scope.now, scope.timing.dead_after());
         let (member, kind) = match &self.peer {
             Peer::None => return Vec::new(),
             Peer::Joining(member, sender) => (
                 member,
                 if sender.has_diverged() {
                     Some(ReportKind::Diverged)
-                } else if overdue(sender.waiting_since()) {
+                } else if sender.is_stalled(now, dead_after) {
                     Some(ReportKind::Stalled)
                 } else {
                     sender.is_caught_up(&self.replica, scope.limits).then_some(ReportKind::CaughtUp)
@@ -228,7 +234,7 @@ impl Primary {
                 member,
                 if pipeline.has_diverged() {
                     Some(ReportKind::Diverged)
-                } else if overdue(pipeline.waiting_since()) {
+                } else if pipeline.is_stalled(now, dead_after) {
                     Some(ReportKind::Stalled)
                 } else {
                     (pipeline.acked() >= self.flip).then_some(ReportKind::Synced)
@@ -296,6 +302,10 @@ impl Primary {
             Reception::Waits => {}
             Reception::Answered(outcome) => {
                 let (to, message) = asker.answer(view, outcome);
+                outbox.send(to, message);
+            }
+            Reception::UnknownSession if self.reads.len() >= scope.limits.pending_reads => {
+                let (to, message) = asker.answer(view, Outcome::Busy);
                 outbox.send(to, message);
             }
             Reception::UnknownSession => {
@@ -397,7 +407,7 @@ impl Primary {
         if let (Asker::Plain { to, .. }, Question::Get { key, .. }) = (&read.asker, &read.question)
         {
             let list = self.replica.store().get(key);
-            if list.is_some_and(|list| !reads::fits_plain(list, PLAIN_ANSWER_BYTES)) {
+            if list.is_some_and(|list| !reads::fits_plain(key, list, PLAIN_ANSWER_BYTES)) {
                 let detail = Some("the list does not fit a datagram; use the client".to_owned());
                 outbox.send(*to, plain_failure(FailReason::TooLarge, view, detail));
                 return;
@@ -452,12 +462,17 @@ impl Primary {
                 }
             }
         }
+        self.trim(scope.limits);
+    }
+
+    /// Forgets what nobody needs any more. Also when only the joiner has made progress: new writes
+    /// are turned away while the log is long, so they cannot be what shortens it.
+    fn trim(&mut self, limits: &Limits) {
         let needed = match &self.peer {
             Peer::None => self.replica.applied(),
             Peer::Joining(_, sender) => sender.holds(&self.replica),
             Peer::Backup(_, pipeline) => pipeline.acked(),
         };
-        let limits = scope.limits;
         self.replica.trim(needed.next(), limits.history_operations, limits.history_bytes);
     }
 
@@ -497,6 +512,7 @@ impl Primary {
                     return self.shout(ack);
                 }
                 self.flush_due = true;
+                self.trim(scope.limits);
             }
             Peer::None | Peer::Joining(..) | Peer::Backup(..) => {}
         }

@@ -15,6 +15,9 @@ use crate::protocol::message::{Outcome, Page, PageRequest};
 use crate::protocol::server::intake::Asker;
 use crate::types::{RequestNumber, SessionId};
 
+/// Reads of one session that may wait for its writes. One that is dropped is asked again.
+const BEHIND_OF_ONE_SESSION: usize = 64;
+
 /// What shall be said about the present.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Question {
@@ -45,13 +48,15 @@ pub struct Reads {
     unproven: Vec<Read>,
     /// Wait for this barrier, oldest first.
     proving: VecDeque<(u64, Vec<Read>)>,
-    /// Proven, but earlier writes of the session are not applied yet.
+    /// Proven, but earlier writes of the session are not applied yet. They may never be: their
+    /// client can have given up. So this is bounded by itself, by dropping the oldest.
     behind: BTreeMap<SessionId, Vec<Read>>,
+    /// Questions in the first two.
     count: usize,
 }
 
 impl Reads {
-    /// Number of questions that wait.
+    /// Number of questions that wait for a proof.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count
@@ -65,8 +70,12 @@ impl Reads {
 
     /// A proven question that needs earlier writes of its session.
     pub fn add_behind(&mut self, session: SessionId, read: Read) {
-        self.count += 1;
-        self.behind.entry(session).or_default().push(read);
+        let waiting = self.behind.entry(session).or_default();
+        waiting.retain(|other| other.asker != read.asker);
+        if waiting.len() >= BEHIND_OF_ONE_SESSION {
+            waiting.remove(0);
+        }
+        waiting.push(read);
     }
 
     /// Whether a barrier must be drawn.
@@ -87,7 +96,8 @@ impl Reads {
     /// The questions that this barrier proves.
     pub fn take_proven(&mut self, barrier: u64) -> Vec<Read> {
         let mut proven = Vec::new();
-        while let Some((_, reads)) = self.proving.pop_front_if(|(number, _)| *number <= barrier) {
+        while self.proving.front().is_some_and(|(number, _)| *number <= barrier) {
+            let Some((_, reads)) = self.proving.pop_front() else { break };
             self.count -= reads.len();
             proven.extend(reads);
         }
@@ -104,9 +114,7 @@ impl Reads {
 
     /// The questions that waited for writes of this session.
     pub fn take_behind(&mut self, session: SessionId) -> Vec<Read> {
-        let reads = self.behind.remove(&session).unwrap_or_default();
-        self.count -= reads.len();
-        reads
+        self.behind.remove(&session).unwrap_or_default()
     }
 }
 
@@ -170,14 +178,18 @@ fn page(list: &List, start: usize, end: usize, page_bytes: usize) -> Page {
     Page { generation: list.generation(), start: start as u64, end: end as u64, values }
 }
 
-/// Whether a list surely fits into one datagram as JSON, which is all that the plain form can have.
+/// Whether a key and its list surely fit into one datagram as JSON, which is all that the plain
+/// form can have.
 #[must_use]
-pub fn fits_plain(list: &List, limit: usize) -> bool {
-    let mut size = 0;
+pub fn fits_plain(key: &Key, list: &List, limit: usize) -> bool {
+    let escaped = |text: &str| {
+        let escapes = text.bytes().filter(|byte| *byte < 0x20).count() * 5
+            + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+        text.len() + escapes + 3
+    };
+    let mut size = escaped(&key.0);
     for value in list.values() {
-        let escapes = value.0.bytes().filter(|byte| *byte < 0x20).count() * 5
-            + value.0.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
-        size += value.0.len() + escapes + 3;
+        size += escaped(&value.0);
         if size > limit {
             return false;
         }

@@ -4,10 +4,15 @@
 //! Kept here: a barrier number that was sent once is never given to a later read (D23), and bytes
 //! in flight are bounded by a window. What is acknowledged is cumulative, so that an old or
 //! duplicated acknowledgement is harmless.
+//!
+//! Whatever waits is probed several times a ping interval, each time with a barrier number of its
+//! own, so that loss alone does not look like a stalled peer; only after dead-after do the probes
+//! become rarer.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use crate::config::Limits;
+use crate::config::{Limits, Timing};
 use crate::kv::command::Operation;
 use crate::kv::replica::Replica;
 use crate::protocol::Outbox;
@@ -47,8 +52,11 @@ pub struct Pipeline {
     retry_at: Option<Timestamp>,
     /// When a gap was last filled, so that one loss is not answered by many copies.
     gap_filled: Timestamp,
-    /// The last acknowledgement of something new, or the moment something began to wait.
-    progress: Timestamp,
+    /// What the peer owes, and since when.
+    patience: Patience,
+    /// When a message that is larger than a datagram was last sent: its receiver fetches the rest
+    /// by itself, and encoding it costs as much as everything else together.
+    large_sent: Timestamp,
     /// The peer's digest differed at the same operation number. Nothing it says counts any more.
     diverged: bool,
 }
@@ -69,7 +77,8 @@ impl Pipeline {
             attempt: 0,
             retry_at: None,
             gap_filled: Timestamp::ZERO,
-            progress: now,
+            patience: Patience::new(now),
+            large_sent: Timestamp::ZERO,
             diverged: false,
         }
     }
@@ -83,7 +92,7 @@ impl Pipeline {
         self.barrier_acked = self.barrier_sent;
         self.attempt = 0;
         self.retry_at = None;
-        self.progress = now;
+        self.patience.forgive(now);
         self.draw_barrier(now);
     }
 
@@ -108,7 +117,9 @@ impl Pipeline {
     /// Draws a barrier number that was never sent: what its confirmation proves lies after now.
     pub fn draw_barrier(&mut self, now: Timestamp) -> u64 {
         if !self.barrier_due {
-            self.begin_waiting(now);
+            if !self.is_waiting() {
+                self.patience.begin_contact(now);
+            }
             self.barrier_sent += 1;
             self.barrier_due = true;
         }
@@ -119,21 +130,15 @@ impl Pipeline {
         self.acked < self.sent || self.barrier_acked < self.barrier_sent
     }
 
-    fn begin_waiting(&mut self, now: Timestamp) {
-        if !self.is_waiting() {
-            self.progress = now;
-        }
-    }
-
-    /// Since when the peer has made no progress while something was waiting for it.
+    /// Whether the peer owes an acknowledgement for too long.
     #[must_use]
-    pub fn waiting_since(&self) -> Option<Timestamp> {
-        self.is_waiting().then_some(self.progress)
+    pub fn is_stalled(&self, now: Timestamp, dead_after: Duration) -> bool {
+        self.is_waiting() && self.patience.is_over(now, dead_after, self.acked < self.sent)
     }
 
     /// This process was stopped: its own pause is not the peer's.
     pub fn forgive(&mut self, now: Timestamp) {
-        self.progress = now;
+        self.patience.forgive(now);
     }
 
     /// When to call [`Pipeline::on_timeout`].
@@ -151,9 +156,14 @@ impl Pipeline {
         outbox: &mut Outbox<A>,
     ) {
         while self.sent < replica.last() && self.flight_bytes < to.limits.window_bytes {
-            self.begin_waiting(now);
+            if !self.is_waiting() {
+                self.patience.begin_contact(now);
+            }
+            if self.acked == self.sent {
+                self.patience.begin_progress(now);
+            }
             let first = self.sent.next();
-            let (last, bytes) = self.send_from(first, replica, to, outbox);
+            let (last, bytes) = self.send_from(now, first, replica, to, outbox);
             self.sent = last;
             self.flight_bytes += bytes;
             self.flights.push_back(Flight { last, bytes, sent: now, once: true });
@@ -169,12 +179,13 @@ impl Pipeline {
     /// Sends one message of operations from `first` on; returns the last one in it and its size.
     fn send_from<A>(
         &mut self,
+        now: Timestamp,
         first: OperationNumber,
         replica: &Replica,
         to: &Wire<'_>,
         outbox: &mut Outbox<A>,
     ) -> (OperationNumber, usize) {
-        let budget = to.limits.datagram_bytes_to(to.peer.address) * 3 / 4;
+        let budget = to.message_bytes();
         let (mut operations, mut bytes, mut last) = (Vec::new(), 0, first);
         let mut number = first;
         while let Some(operation) = replica.operation(number) {
@@ -192,6 +203,7 @@ impl Pipeline {
             // together only if the bytes are the same. So nothing that changes may ride along.
             let message = Replicate { link: to.link, first, operations, barrier: 0, flip: to.flip };
             outbox.send(to.peer.address, Message::Replicate(message));
+            self.large_sent = now;
         } else {
             outbox.send(to.peer.address, to.replicate(first, operations, self));
             self.barrier_due = false;
@@ -201,11 +213,13 @@ impl Pipeline {
 
     fn arm(&mut self, now: Timestamp, to: &Wire<'_>) {
         if self.retry_at.is_none() {
-            self.retry_at = Some(now + self.round_trip.timeout(self.attempt, to.link.from.0));
+            let wait = self.round_trip.timeout(self.attempt, to.link.from.0);
+            self.retry_at = Some(now + self.patience.limit(now, wait, to.timing));
         }
     }
 
-    /// Nothing new was acknowledged for a while: sends the first waiting message again.
+    /// Nothing new was acknowledged for a while: sends the first waiting operations again, or
+    /// merely a barrier.
     pub fn on_timeout<A>(
         &mut self,
         now: Timestamp,
@@ -218,9 +232,11 @@ impl Pipeline {
         }
         self.attempt = self.attempt.saturating_add(1);
         self.retry_at = None;
-        if self.acked < self.sent {
-            self.send_again(replica, to, outbox);
-        } else {
+        // A number of its own: only the echo of a probe sent now shows that the peer is there now.
+        self.barrier_sent += 1;
+        self.barrier_due = true;
+        self.send_again(now, replica, to, outbox);
+        if self.barrier_due {
             outbox.send(to.peer.address, to.replicate(self.sent.next(), Vec::new(), self));
             // The number has left: a read that comes from now on needs another one (D23).
             self.barrier_due = false;
@@ -228,11 +244,24 @@ impl Pipeline {
         self.arm(now, to);
     }
 
-    fn send_again<A>(&mut self, replica: &Replica, to: &Wire<'_>, outbox: &mut Outbox<A>) {
+    /// Sends the first operations that wait again, unless the peer is still fetching them.
+    fn send_again<A>(
+        &mut self,
+        now: Timestamp,
+        replica: &Replica,
+        to: &Wire<'_>,
+        outbox: &mut Outbox<A>,
+    ) {
+        let first = replica.operation(self.acked.next());
+        let large = first.filter(|operation| operation.size() > to.message_bytes());
+        let patience = large.map_or(Duration::ZERO, |operation| patience_for(operation.size()));
+        if self.acked == self.sent || now.since(self.large_sent) < patience {
+            return;
+        }
         for flight in &mut self.flights {
             flight.once = false;
         }
-        self.send_from(self.acked.next(), replica, to, outbox);
+        self.send_from(now, self.acked.next(), replica, to, outbox);
     }
 
     /// Takes an acknowledgement of this view. Returns whether it told anything new.
@@ -250,7 +279,8 @@ impl Pipeline {
             self.diverged = true;
             return false;
         }
-        let news = ack.applied > self.acked || ack.barrier > self.barrier_acked;
+        let progress = ack.applied > self.acked;
+        let news = progress || ack.barrier > self.barrier_acked;
         self.acked = self.acked.max(ack.applied);
         self.sent = self.sent.max(self.acked);
         self.barrier_acked = self.barrier_acked.max(ack.barrier);
@@ -265,17 +295,22 @@ impl Pipeline {
             self.flights.pop_front();
         }
         if news {
-            self.attempt = 0;
-            self.progress = now;
-            self.retry_at = None;
+            self.patience.begin_contact(now);
+            if progress {
+                self.attempt = 0;
+                self.patience.begin_progress(now);
+                self.retry_at = None;
+            }
             if self.is_waiting() {
                 self.arm(now, to);
+            } else {
+                self.retry_at = None;
             }
         }
         let gap = ack.received > self.acked && self.acked < self.sent;
         if gap && now.since(self.gap_filled) >= self.round_trip.smoothed() {
             self.gap_filled = now;
-            self.send_again(replica, to, outbox);
+            self.send_again(now, replica, to, outbox);
         }
         news
     }
@@ -296,6 +331,64 @@ impl Pipeline {
     }
 }
 
+/// How long a message of so many bytes is left to its receiver, who fetches it in pieces, before it
+/// is encoded again: at 4 MB a second.
+#[must_use]
+pub fn patience_for(bytes: usize) -> Duration {
+    Duration::from_micros(bytes as u64 / 4)
+}
+
+/// What a peer owes, and since when.
+///
+/// A peer of which nothing new is heard for dead-after is stalled. One that echoes barriers or
+/// probes but makes no progress may be fetching something large, and is given ten times as long:
+/// after that, large messages do not get through to it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Patience {
+    contact: Timestamp,
+    progress: Timestamp,
+}
+
+impl Patience {
+    /// Begins now.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Patience {
+        Patience { contact: now, progress: now }
+    }
+
+    /// Something new was heard, or something began to wait.
+    pub fn begin_contact(&mut self, now: Timestamp) {
+        self.contact = now;
+    }
+
+    /// Something was applied, or something to be applied began to wait.
+    pub fn begin_progress(&mut self, now: Timestamp) {
+        self.progress = now;
+    }
+
+    /// Everything begins anew.
+    pub fn forgive(&mut self, now: Timestamp) {
+        *self = Patience::new(now);
+    }
+
+    /// Whether it is over, with or without something that waits to be applied.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp, dead_after: Duration, owes_progress: bool) -> bool {
+        now.since(self.contact) >= dead_after
+            || (owes_progress && now.since(self.progress) >= dead_after * 10)
+    }
+
+    /// How long to wait before the next probe: never long while the peer can still be judged.
+    #[must_use]
+    pub fn limit(&self, now: Timestamp, wait: Duration, timing: &Timing) -> Duration {
+        if now.since(self.contact) < timing.dead_after() {
+            wait.min(timing.ping_interval() / 4)
+        } else {
+            wait
+        }
+    }
+}
+
 /// What every message to the peer needs.
 pub struct Wire<'a> {
     /// Header.
@@ -304,11 +397,19 @@ pub struct Wire<'a> {
     pub peer: &'a Member,
     /// Bounds.
     pub limits: &'a Limits,
+    /// Timing of the cluster.
+    pub timing: &'a Timing,
     /// See [`Replicate::flip`].
     pub flip: OperationNumber,
 }
 
 impl Wire<'_> {
+    /// How much of text goes into one message, so that its JSON fits a datagram as a rule.
+    #[must_use]
+    pub fn message_bytes(&self) -> usize {
+        self.limits.datagram_bytes_to(self.peer.address) * 3 / 4
+    }
+
     fn replicate(
         &self,
         first: OperationNumber,

@@ -7,15 +7,16 @@
 //! another attempt are ignored (I10).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
-use crate::config::Limits;
+use crate::config::{Limits, Timing};
 use crate::kv::replica::{Applied, Replica};
 use crate::kv::transfer::{Growing, Item, Walk};
 use crate::protocol::Outbox;
 use crate::protocol::message::{Link, Message, Offer, Transfer, TransferAck, Verdict};
 use crate::protocol::round_trip::RoundTrip;
 use crate::protocol::server::backup::Backup;
-use crate::protocol::server::replication::{Pipeline, Wire};
+use crate::protocol::server::replication::{Patience, Pipeline, Wire, patience_for};
 use crate::time::Timestamp;
 use crate::types::{OperationNumber, ViewId};
 
@@ -26,8 +27,8 @@ const EARLY_MESSAGES: u64 = 1024;
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Sender {
     stage: Stage,
-    /// The last sign that the joiner comes closer.
-    progress: Timestamp,
+    /// What the joiner owes before it follows, and since when.
+    patience: Patience,
     /// The joiner ended with another digest than ours.
     diverged: bool,
 }
@@ -61,6 +62,8 @@ struct Stream {
     retry_at: Option<Timestamp>,
     /// When a gap was last filled, so that one loss is not answered by many copies.
     gap_filled: Timestamp,
+    probe_sent: u64,
+    probe_acked: u64,
     /// The operation at which the walk ended.
     ended: Option<OperationNumber>,
 }
@@ -77,7 +80,7 @@ impl Sender {
     /// A new attempt.
     #[must_use]
     pub fn new(now: Timestamp) -> Sender {
-        Sender { stage: Stage::AwaitingOffer, progress: now, diverged: false }
+        Sender { stage: Stage::AwaitingOffer, patience: Patience::new(now), diverged: false }
     }
 
     /// The joiner's pipeline, once it holds a complete copy: it becomes the backup's.
@@ -110,18 +113,20 @@ impl Sender {
         }
     }
 
-    /// Since when the joiner has come no closer while something was waiting for it.
+    /// Whether the joiner has come no closer for too long.
     #[must_use]
-    pub fn waiting_since(&self) -> Option<Timestamp> {
+    pub fn is_stalled(&self, now: Timestamp, dead_after: Duration) -> bool {
         match &self.stage {
-            Stage::AwaitingOffer | Stage::Streaming(_) => Some(self.progress),
-            Stage::Following { pipeline, .. } => pipeline.waiting_since(),
+            Stage::AwaitingOffer | Stage::Streaming(_) => {
+                self.patience.is_over(now, dead_after, true)
+            }
+            Stage::Following { pipeline, .. } => pipeline.is_stalled(now, dead_after),
         }
     }
 
     /// This process was stopped: its own pause is not the joiner's.
     pub fn forgive(&mut self, now: Timestamp) {
-        self.progress = now;
+        self.patience.forgive(now);
         if let Stage::Following { pipeline, .. } = &mut self.stage {
             pipeline.forgive(now);
         }
@@ -176,7 +181,7 @@ impl Sender {
     ) {
         let keep = match &self.stage {
             Stage::AwaitingOffer => {
-                self.progress = now;
+                self.patience.forgive(now);
                 let same = offer.copy.filter(|(applied, digest)| {
                     // Every later operation must still be there to be replicated.
                     *applied >= replica.forgotten() && replica.digest_at(*applied) == Some(*digest)
@@ -208,11 +213,15 @@ impl Sender {
             self.diverged = true;
             return;
         }
-        if !stream.on_ack(now, ack.sequence, to) {
+        if ack.probe > stream.probe_acked {
+            stream.probe_acked = ack.probe.min(stream.probe_sent);
+            self.patience.begin_contact(now);
+        }
+        if !stream.on_ack(now, ack.sequence, to, &self.patience) {
             stream.fill_gap(now, to, outbox);
             return;
         }
-        self.progress = now;
+        self.patience.forgive(now);
         if let Some(ended) = stream.ended
             && stream.flights.is_empty()
             && stream.ready.is_empty()
@@ -240,7 +249,9 @@ impl Sender {
     ) {
         match &mut self.stage {
             Stage::AwaitingOffer => {}
-            Stage::Streaming(stream) => stream.flush(now, replica, to, outbox),
+            Stage::Streaming(stream) => {
+                stream.flush(now, replica, to, &self.patience, outbox);
+            }
             Stage::Following { pipeline, .. } => pipeline.flush(now, replica, to, outbox),
         }
     }
@@ -265,7 +276,7 @@ impl Sender {
     ) {
         match &mut self.stage {
             Stage::AwaitingOffer => {}
-            Stage::Streaming(stream) => stream.on_timeout(now, to, outbox),
+            Stage::Streaming(stream) => stream.on_timeout(now, to, &self.patience, outbox),
             Stage::Following { pipeline, .. } => pipeline.on_timeout(now, replica, to, outbox),
         }
     }
@@ -284,6 +295,8 @@ impl Stream {
             attempt: 0,
             retry_at: None,
             gap_filled: Timestamp::ZERO,
+            probe_sent: 0,
+            probe_acked: 0,
             ended: None,
         }
     }
@@ -300,9 +313,10 @@ impl Stream {
         now: Timestamp,
         replica: &Replica,
         to: &Wire<'_>,
+        patience: &Patience,
         outbox: &mut Outbox<A>,
     ) {
-        let budget = to.limits.datagram_bytes_to(to.peer.address) * 3 / 4;
+        let budget = to.message_bytes();
         while self.flight_bytes < to.limits.window_bytes {
             // The walk goes on only when every earlier effect is on its way: what it finds now is
             // newer than they are.
@@ -318,8 +332,9 @@ impl Stream {
                 break;
             }
             let (mut items, mut bytes) = (Vec::new(), 0);
-            while let Some(item) =
-                self.ready.pop_front_if(|item| bytes == 0 || bytes + item.size() <= budget)
+            while let Some(item) = self.ready.front()
+                && (bytes == 0 || bytes + item.size() <= budget)
+                && let Some(item) = self.ready.pop_front()
             {
                 bytes += item.size();
                 items.push(item);
@@ -328,20 +343,27 @@ impl Stream {
             self.flight_bytes += bytes;
             let flight = Flight { items, bytes, sent: now, once: true };
             let sequence = self.first_flight + self.flights.len() as u64;
-            outbox.send(to.peer.address, flight.message(to, sequence));
+            outbox.send(to.peer.address, flight.message(to, sequence, self.probe_sent));
             self.flights.push_back(flight);
-            self.arm(now, to);
+            self.arm(now, to, patience);
         }
     }
 
-    fn arm(&mut self, now: Timestamp, to: &Wire<'_>) {
+    fn arm(&mut self, now: Timestamp, to: &Wire<'_>, patience: &Patience) {
         if self.retry_at.is_none() {
-            self.retry_at = Some(now + self.round_trip.timeout(self.attempt, to.link.from.0));
+            let wait = self.round_trip.timeout(self.attempt, to.link.from.0);
+            self.retry_at = Some(now + patience.limit(now, wait, to.timing));
         }
     }
 
     /// Returns whether anything new was acknowledged.
-    fn on_ack(&mut self, now: Timestamp, sequence: u64, to: &Wire<'_>) -> bool {
+    fn on_ack(
+        &mut self,
+        now: Timestamp,
+        sequence: u64,
+        to: &Wire<'_>,
+        patience: &Patience,
+    ) -> bool {
         let mut news = false;
         while self.first_flight <= sequence {
             let Some(flight) = self.flights.pop_front() else { break };
@@ -356,7 +378,7 @@ impl Stream {
             self.attempt = 0;
             self.retry_at = None;
             if !self.flights.is_empty() {
-                self.arm(now, to);
+                self.arm(now, to, patience);
             }
         }
         news
@@ -364,38 +386,56 @@ impl Stream {
 
     /// An acknowledgement told nothing new: a later message arrived before the first one in flight.
     fn fill_gap<A>(&mut self, now: Timestamp, to: &Wire<'_>, outbox: &mut Outbox<A>) {
-        let patience = self.round_trip.smoothed();
+        let probe = self.probe_sent;
+        let round_trip = self.round_trip.smoothed();
         let Some(first) = self.flights.front_mut() else { return };
-        if now.since(first.sent) >= patience && now.since(self.gap_filled) >= patience {
+        let wait = round_trip.max(first.patience(to));
+        if now.since(first.sent) >= wait && now.since(self.gap_filled) >= wait {
             self.gap_filled = now;
             first.once = false;
-            outbox.send(to.peer.address, first.message(to, self.first_flight));
+            outbox.send(to.peer.address, first.message(to, self.first_flight, probe));
         }
     }
 
-    fn on_timeout<A>(&mut self, now: Timestamp, to: &Wire<'_>, outbox: &mut Outbox<A>) {
+    fn on_timeout<A>(
+        &mut self,
+        now: Timestamp,
+        to: &Wire<'_>,
+        patience: &Patience,
+        outbox: &mut Outbox<A>,
+    ) {
         if self.retry_at.is_none_or(|at| at > now) {
             return;
         }
         self.attempt = self.attempt.saturating_add(1);
         self.retry_at = None;
-        let budget = to.limits.datagram_bytes_to(to.peer.address);
-        let mut bytes = 0;
-        for (sequence, flight) in (self.first_flight..).zip(&mut self.flights) {
-            if bytes > budget * 4 {
-                break;
-            }
-            bytes += flight.bytes;
-            flight.once = false;
-            outbox.send(to.peer.address, flight.message(to, sequence));
+        self.probe_sent += 1;
+        let probe = Flight { items: Vec::new(), bytes: 0, sent: now, once: false };
+        outbox.send(to.peer.address, probe.message(to, 0, self.probe_sent));
+        let first = self
+            .flights
+            .front_mut()
+            .filter(|first| now.since(first.sent.max(self.gap_filled)) >= first.patience(to));
+        if let Some(first) = first {
+            self.gap_filled = now;
+            first.once = false;
+            outbox.send(to.peer.address, first.message(to, self.first_flight, self.probe_sent));
         }
-        self.arm(now, to);
+        self.arm(now, to, patience);
     }
 }
 
 impl Flight {
-    fn message(&self, to: &Wire<'_>, sequence: u64) -> Message {
-        Message::Transfer(Transfer { link: to.link, sequence, items: self.items.clone() })
+    /// How long a message that its receiver fetches in pieces is left to it.
+    fn patience(&self, to: &Wire<'_>) -> Duration {
+        if self.bytes > to.message_bytes() { patience_for(self.bytes) } else { Duration::ZERO }
+    }
+
+    fn message(&self, to: &Wire<'_>, sequence: u64, probe: u64) -> Message {
+        // The pieces of two sendings fit together only if the bytes are the same.
+        let probe = if self.bytes > to.message_bytes() { 0 } else { probe };
+        let (link, items) = (to.link, self.items.clone());
+        Message::Transfer(Transfer { link, sequence, items, probe })
     }
 }
 
@@ -406,6 +446,8 @@ pub struct Joining {
     state: JoiningState,
     /// Messages of the stream applied so far.
     sequence: u64,
+    /// Highest probe received.
+    probe: u64,
     ack_due: bool,
 }
 
@@ -426,13 +468,23 @@ impl Joining {
     #[must_use]
     pub fn new(now: Timestamp, since: ViewId, replica: Option<Replica>) -> Joining {
         let state = JoiningState::Offering { replica, attempt: 0, retry_at: now };
-        Joining { since, state, sequence: 0, ack_due: false }
+        Joining { since, state, sequence: 0, probe: 0, ack_due: false }
     }
 
     /// The attempt.
     #[must_use]
     pub fn since(&self) -> ViewId {
         self.since
+    }
+
+    /// The complete copy, offered or following, for checkers of invariants.
+    #[must_use]
+    pub fn replica(&self) -> Option<&Replica> {
+        match &self.state {
+            JoiningState::Offering { replica, .. } => replica.as_ref(),
+            JoiningState::Following(backup) => Some(backup.replica()),
+            JoiningState::Receiving { .. } | JoiningState::Failed => None,
+        }
     }
 
     /// The copy that follows, once it is complete.
@@ -492,7 +544,9 @@ impl Joining {
     }
 
     /// A part of the stream.
-    pub fn on_transfer(&mut self, sequence: u64, items: Vec<Item>, limits: &Limits) {
+    pub fn on_transfer(&mut self, transfer: Transfer, limits: &Limits) {
+        let Transfer { sequence, items, probe, .. } = transfer;
+        self.probe = self.probe.max(probe);
         self.ack_due = true;
         let next = self.sequence + 1;
         let JoiningState::Receiving { early, early_bytes, .. } = &mut self.state else { return };
@@ -549,14 +603,16 @@ impl Joining {
     }
 
     /// Everything that is due, to the primary.
-    pub fn flush(&mut self, now: Timestamp, link: Link) -> Vec<Message> {
+    pub fn flush(&mut self, now: Timestamp, link: Link, timing: &Timing) -> Vec<Message> {
         let mut messages = Vec::new();
         let diverged = matches!(self.state, JoiningState::Failed);
         match &mut self.state {
             JoiningState::Offering { replica, attempt, retry_at } if *retry_at <= now => {
                 let copy = replica.as_ref().map(|copy| (copy.applied(), copy.digest()));
                 messages.push(Message::Offer(Offer { link, copy }));
-                *retry_at = now + RoundTrip::default().timeout(*attempt, link.from.0);
+                // As often as pings at first, so that loss alone does not look like a joiner that
+                // is not there.
+                *retry_at = now + timing.ping_interval() / 4 * (1 << (*attempt / 16).min(4));
                 *attempt = attempt.saturating_add(1);
             }
             JoiningState::Following(backup) => {
@@ -567,7 +623,8 @@ impl Joining {
             | JoiningState::Failed => {}
         }
         if std::mem::take(&mut self.ack_due) {
-            let ack = TransferAck { link, sequence: self.sequence, diverged };
+            let (sequence, probe) = (self.sequence, self.probe);
+            let ack = TransferAck { link, sequence, probe, diverged };
             messages.push(Message::TransferAck(ack));
         }
         messages

@@ -15,7 +15,7 @@
 
 use crate::protocol::message::ReportKind;
 use crate::protocol::view::{Member, Phase, Record, View};
-use crate::protocol::view_server::recovery::Outcome;
+use crate::protocol::view_server::recovery::{Outcome, Recovery};
 use crate::protocol::view_server::{Mode, ViewServer};
 use crate::time::Timestamp;
 use crate::types::{HistoryId, Incarnation, ViewId};
@@ -24,7 +24,7 @@ use crate::types::{HistoryId, Incarnation, ViewId};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
     /// Continue with this record: what was lost is known again.
-    Recover(Record, String),
+    Recover(Box<Record>, String),
     /// Ask the primary for a sign of life before this member is left out.
     Suspect(Incarnation),
     /// Whoever was suspected answers again.
@@ -243,7 +243,7 @@ impl ViewServer {
             });
         }
         if record.eligible.is_empty() {
-            let first = self.pick_first(now)?;
+            let first = self.pick_first(now, Some(record.history))?;
             let reason = format!("{primary} does not answer, and nothing was stored yet");
             return Some(Step::Change(Change::new(Kind::BeginWith(first), reason)));
         }
@@ -271,36 +271,42 @@ impl ViewServer {
         self.roster.member(id)
     }
 
-    /// The server that an empty history begins with.
-    pub(super) fn pick_first(&self, now: Timestamp) -> Option<Member> {
-        let history = self.record().map(|record| record.history);
+    /// The server that an empty history begins with: never one that holds a copy of another
+    /// history, which would not follow.
+    pub(super) fn pick_first(&self, now: Timestamp, history: Option<HistoryId>) -> Option<Member> {
         let (id, _) = self.roster.iter().find(|(_, tracked)| {
             tracked.is_alive(now, self.timing())
-                && tracked.known.as_ref().is_some_and(|known| {
-                    known.answered > 0 && (history.is_none() || !known.is_foreign(history))
-                })
+                && tracked
+                    .known
+                    .as_ref()
+                    .is_some_and(|known| known.answered > 0 && !known.is_foreign(history))
         })?;
         self.roster.member(id)
     }
 
-    fn next_recovery_step(&self, now: Timestamp) -> Option<Step> {
-        let Mode::Recovering(recovery) = &self.mode else { return None };
-        let all_answered = !self.roster.awaits_challenger(now, self.timing())
+    /// Whether everybody who is there has promised the present epoch and reported.
+    pub(super) fn all_have_reported(&self, now: Timestamp, recovery: &Recovery) -> bool {
+        !self.roster.awaits_challenger(now, self.timing())
             && self.roster.iter().all(|(_, tracked)| {
                 !tracked.is_alive(now, self.timing())
                     || tracked
                         .known
                         .as_ref()
                         .is_some_and(|known| recovery.has_answered(known.incarnation))
-            });
+            })
+    }
+
+    fn next_recovery_step(&self, now: Timestamp) -> Option<Step> {
+        let Mode::Recovering(recovery) = &self.mode else { return None };
         match recovery.outcome()? {
             Outcome::Recovered(record, reason) => Some(Step::Recover(record, reason)),
-            Outcome::Empty { history, number } if all_answered => {
-                let first = self.pick_first(now)?;
+            Outcome::Empty { history, number } if self.all_have_reported(now, recovery) => {
+                let first = self.pick_first(now, history)?;
                 let history = history.unwrap_or(HistoryId(self.config.incarnation.0));
                 let id = ViewId { epoch: recovery.epoch(), number: number + 1 };
                 let reason = "no server knows of any data: an empty history begins";
-                Some(Step::Recover(Record::first(history, id, first), reason.to_owned()))
+                let record = Box::new(Record::first(history, id, first));
+                Some(Step::Recover(record, reason.to_owned()))
             }
             Outcome::Empty { .. } => None,
         }

@@ -231,6 +231,11 @@ impl ViewServer {
             // pong has been read from the socket .. 3. everybody alive would be judged dead (D33).
             self.roster.forgive(self.last_event, now, &self.config.timing);
             self.listens_until = self.listens_until.max(now + self.timing().pause_gap());
+            // Who was forgiven has not answered: nobody is told so before it was judged again.
+            let until = self.query_end(now);
+            for query in &mut self.queries {
+                query.until = query.until.max(until);
+            }
         }
         self.last_event = now;
     }
@@ -238,6 +243,9 @@ impl ViewServer {
     /// Called last by every handler.
     fn end_turn(&mut self, now: Timestamp, outbox: &mut Outbox<Answer>) {
         self.roster.settle(now, &self.config.timing);
+        if self.roster.take_moved() {
+            self.persist(outbox);
+        }
         for (to, address, holder) in self.roster.take_refused() {
             warn!(%address, %holder, "refused a second process with an id that is in use");
             outbox.send(address, Message::Refused(Refused { to, holder }));
@@ -327,6 +335,9 @@ impl ViewServer {
             "view change: {reason}"
         );
         self.roster.ping_soon(now, Some(&record));
+        if let (Phase::Active, Some(backup)) = (record.phase, &record.view.backup) {
+            self.roster.undamp(backup);
+        }
         self.mode = Mode::Running(record);
         self.suspicion = None;
         self.has_decided = true;
@@ -345,8 +356,11 @@ impl ViewServer {
     fn take(&mut self, now: Timestamp, step: Step, outbox: &mut Outbox<Answer>) {
         let (mut next, reason) = match (step, &self.mode) {
             (Step::Recover(record, reason), Mode::Recovering(_)) => {
+                // Until its primary promised, a former view server may have granted it leases.
                 self.former_lease = self.former_lease.max(record.lease.into());
-                (record, reason)
+                self.started = now;
+                self.leased = now;
+                (*record, reason)
             }
             (Step::Suspect(of), Mode::Running(record)) => {
                 self.suspicion = Some(Suspicion { of, after: self.roster.last_nonce() });
@@ -399,7 +413,12 @@ impl ViewServer {
         }
         match &mut self.mode {
             Mode::Recovering(recovery) => {
-                if recovery.on_report(from, id, promised, record) {
+                // The answer to a ping that asked for no promise carries no report. It must not
+                // stand for the report of a server that knows nothing: 1. a ping with our outdated
+                // record is delayed .. 2. the server promises and reports .. 3. it answers the
+                // delayed ping, and what it reported would be forgotten.
+                let is_report = adopted == record.as_ref().map(Record::stamp);
+                if is_report && recovery.on_report(from, id, promised, record) {
                     self.roster.ping_soon(now, None);
                 }
             }
@@ -432,7 +451,7 @@ impl ViewServer {
         warn!(view = %record.view.id, "the record is older than what a server knows: recovering");
         let counter = promised.0.max(record.view.id.epoch.0) + 1;
         let epoch = Epoch(counter, self.config.incarnation.0);
-        self.mode = Mode::Recovering(Recovery::new(epoch, Some(record.history)));
+        self.mode = Mode::Recovering(Recovery::new(epoch, Some(record.clone())));
         self.suspicion = None;
         self.listens_until = now + self.timing().dead_after() * 2;
         self.roster.ping_soon(now, None);
@@ -447,9 +466,15 @@ impl ViewServer {
     }
 
     fn open_query(&mut self, now: Timestamp, asker: Asker) {
-        let until = now + self.timing().dead_after() + self.timing().ping_interval();
+        let until = self.query_end(now);
         self.queries.push(Query { asker, after: self.roster.last_nonce(), until });
-        self.roster.ping_soon(now, self.record().cloned().as_ref());
+        if let Mode::Running(record) = &self.mode {
+            self.roster.hasten(now, &self.config.timing, record);
+        }
+    }
+
+    fn query_end(&self, now: Timestamp) -> Timestamp {
+        now + self.timing().dead_after() + self.timing().ping_interval()
     }
 
     fn answer_queries(&mut self, now: Timestamp, outbox: &mut Outbox<Answer>) {
@@ -594,9 +619,19 @@ impl ViewServer {
                     &format!("; {name} is {since}: it may hold the data, and may still be serving");
             }
         };
-        match &self.mode {
+        let history = match &self.mode {
             Mode::Recovering(recovery) => {
+                if !self.all_have_reported(now, recovery) {
+                    return Err("still asking the servers; try again in a moment".to_owned());
+                }
+                let alive = |member: &&Member| self.roster.is_alive(now, self.timing(), member);
+                if let Some(holder) = recovery.eligible().iter().find(alive) {
+                    return Err(format!(
+                        "{holder} may hold all data and answers; stop it first if it shall be lost"
+                    ));
+                }
                 held_by(recovery.missing().into_iter().map(|name| (name, None)).collect());
+                recovery.history()
             }
             Mode::Running(record) => {
                 let alive = |member: &&Member| self.roster.is_alive(now, self.timing(), member);
@@ -608,9 +643,10 @@ impl ViewServer {
                 held_by(
                     record.eligible.iter().map(|held| (held.to_string(), silence(held))).collect(),
                 );
+                Some(record.history)
             }
-        }
-        if self.pick_first(now).is_none() {
+        };
+        if self.pick_first(now, history).is_none() {
             return Err("no server is there to begin with; start one".to_owned());
         }
         Ok(warning)
@@ -638,7 +674,7 @@ impl ViewServer {
                 (record.history, record.view.id.number, record.view.id.epoch.0)
             }
         };
-        let Some(primary) = self.pick_first(now) else {
+        let Some(primary) = self.pick_first(now, Some(history)) else {
             return Answer::ResetRefused("no server is there to begin with".to_owned());
         };
         let epoch = Epoch(counter.max(promised) + 1, self.config.incarnation.0);
@@ -679,7 +715,7 @@ impl Process for ViewServer {
         self.begin_turn(now);
         match message {
             Message::Announce(announce) => {
-                self.roster.on_announce(now, from, &announce);
+                self.roster.on_announce(now, &self.config.timing, from, &announce);
             }
             Message::Pong(pong) => self.on_pong(now, *pong, outbox),
             Message::GetView(_) => {

@@ -16,8 +16,10 @@ use crate::types::{Epoch, HistoryId, Incarnation, ServerId, ViewId};
 pub struct Recovery {
     /// The epoch that is asked for: above every one reported.
     epoch: Epoch,
-    /// The history that an outdated record named.
-    history: Option<HistoryId>,
+    /// The record that turned out to be outdated: what is known at least. Without it, 1. the server
+    /// that knew more restarts before it has reported .. 2. only empty spares answer .. 3. an empty
+    /// history would begin while an eligible server is merely cut off.
+    own: Option<Record>,
     /// Reports given with the promise of this very epoch.
     reports: BTreeMap<Incarnation, (ServerId, Option<Record>)>,
 }
@@ -26,7 +28,7 @@ pub struct Recovery {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// This record continues what was.
-    Recovered(Record, String),
+    Recovered(Box<Record>, String),
     /// Nobody who answered knows any data.
     Empty {
         /// The history's id, if one was named before anything was stored.
@@ -39,8 +41,8 @@ pub enum Outcome {
 impl Recovery {
     /// Begins to ask.
     #[must_use]
-    pub fn new(epoch: Epoch, history: Option<HistoryId>) -> Recovery {
-        Recovery { epoch, history, reports: BTreeMap::new() }
+    pub fn new(epoch: Epoch, own: Option<Record>) -> Recovery {
+        Recovery { epoch, own, reports: BTreeMap::new() }
     }
 
     /// The epoch to be promised.
@@ -75,21 +77,29 @@ impl Recovery {
     }
 
     fn records(&self) -> impl Iterator<Item = &Record> {
-        let records = self.reports.values().filter_map(|(_, record)| record.as_ref());
-        records.filter(|record| self.history.is_none_or(|history| record.history == history))
+        let reported = self.reports.values().filter_map(|(_, record)| record.as_ref());
+        let own = self.own.as_ref();
+        let belongs = move |record: &&Record| own.is_none_or(|own| record.history == own.history);
+        reported.chain(own).filter(belongs)
     }
 
     fn highest(&self) -> Option<&Record> {
         self.records().max_by_key(|record| record.stamp())
     }
 
-    /// The history reported, if there is one.
+    /// The history, if one is known.
     #[must_use]
     pub fn history(&self) -> Option<HistoryId> {
-        self.history.or_else(|| self.highest().map(|record| record.history))
+        self.highest().map(|record| record.history)
     }
 
-    /// The highest view number reported.
+    /// Who holds everything, as far as is reported.
+    #[must_use]
+    pub fn eligible(&self) -> &[Member] {
+        self.highest().map_or(&[], |record| &record.eligible)
+    }
+
+    /// The highest view number known.
     #[must_use]
     pub fn highest_number(&self) -> u64 {
         self.records().map(|record| record.view.id.number).max().unwrap_or(0)
@@ -134,7 +144,8 @@ impl Recovery {
                 .map(|(id, _)| id.to_string())
                 .collect();
             return format!(
-                "servers know different histories ({}): stop those that do not belong here",
+                "servers know different histories ({}): stop those that do not belong here, \
+                 then restart the view server",
                 holders.join(", ")
             );
         }
@@ -158,7 +169,7 @@ impl Recovery {
             return None;
         }
         let Some(highest) = self.highest() else {
-            return Some(Outcome::Empty { history: self.history, number: 0 });
+            return Some(Outcome::Empty { history: None, number: 0 });
         };
         if !self.missing_members().is_empty() {
             return None;
@@ -168,7 +179,8 @@ impl Recovery {
             let number = highest.view.id.number;
             return Some(Outcome::Empty { history: Some(highest.history), number });
         }
-        Some(Outcome::Recovered(self.continued(highest), "the record is recovered".to_owned()))
+        let continued = Box::new(self.continued(highest));
+        Some(Outcome::Recovered(continued, "the record is recovered".to_owned()))
     }
 
     /// The record that continues the highest one reported, in the new epoch. Everybody who could
@@ -176,6 +188,7 @@ impl Recovery {
     fn continued(&self, highest: &Record) -> Record {
         let view = &highest.view;
         let id = ViewId { epoch: self.epoch, number: view.id.number + 1 };
+        let lease = self.records().map(|record| record.lease).max().unwrap_or_default();
         let (primary, backup, genesis) = match highest.phase {
             // The joiner begins again.
             Phase::Active => {
@@ -185,11 +198,13 @@ impl Recovery {
                 let unheard = newest.is_none_or(|newest| newest.stamp() < highest.stamp());
                 (view.primary.clone(), view.backup.clone(), view.genesis && unheard)
             }
-            // A proposed view never served, unless its primary is the last active one, which goes
-            // on. That one serves alone: a backup may lack what it commits when it takes up again.
+            // A proposed pair: its primary goes on, alone. The backup may lack what it commits
+            // when it takes up again.
+            Phase::Proposed if highest.keeps_primary() => (view.primary.clone(), None, false),
+            // A proposed promotion never served. It is proposed again: both copies stay eligible,
+            // because either may have died after it reported.
             Phase::Proposed => {
-                let last = highest.last_primary.clone().unwrap_or_else(|| view.primary.clone());
-                (last, None, false)
+                return Record { view: View { id, ..view.clone() }, lease, ..highest.clone() };
             }
         };
         let eligible = std::iter::once(&primary).chain(&backup).cloned().collect();
@@ -198,7 +213,7 @@ impl Recovery {
             phase: Phase::Active,
             eligible,
             last_primary: Some(primary.clone()),
-            lease: self.records().map(|record| record.lease).max().unwrap_or_default(),
+            lease,
             view: View { id, primary, backup, joining: None, since: view.since, genesis },
         }
     }

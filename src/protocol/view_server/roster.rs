@@ -15,9 +15,11 @@ use crate::time::Timestamp;
 use crate::types::{Epoch, HistoryId, Incarnation, ServerId};
 
 /// Pings that may be answered: older ones no longer count.
-const RECENT_PINGS: usize = 64;
+const RECENT_PINGS: u32 = 64;
 /// Former processes of one id that are remembered, so that they never count again.
 const SUPERSEDED: usize = 64;
+/// Ids that are remembered. More are a mistake, or an attack.
+const SERVERS: usize = 1024;
 /// A process that announced itself and does not answer for so long was a ghost.
 const CHALLENGE_MAX: Duration = Duration::from_secs(2);
 /// Longest wait before a server whose joins failed is tried again.
@@ -57,8 +59,8 @@ struct Challenger {
     /// The newest ping sent when its announce arrived: an answer of the known process to a later
     /// one shows that the id is in use.
     after: Nonce,
-    /// Its own answer to a fresh ping.
-    pong: Option<Pong>,
+    /// Its own answer to a fresh ping, and when it came.
+    pong: Option<(Timestamp, Pong)>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -78,7 +80,11 @@ pub struct Tracked {
     challenger: Option<Challenger>,
     superseded: VecDeque<Incarnation>,
     pings: VecDeque<SentPing>,
+    /// When a ping was sent last, and when the next one is due.
+    pinged: Timestamp,
     next_ping: Timestamp,
+    /// Somebody asks whether it is there: what it answers to earlier pings is no reason to wait.
+    hastened: bool,
     /// Joins of the known process that failed since it was last synced.
     pub failed_joins: u32,
     /// Not named joining before this.
@@ -93,7 +99,9 @@ impl Tracked {
             challenger: None,
             superseded: VecDeque::new(),
             pings: VecDeque::new(),
+            pinged: Timestamp::ZERO,
             next_ping: now,
+            hastened: false,
             failed_joins: 0,
             joins_again: Timestamp::ZERO,
         }
@@ -106,7 +114,7 @@ impl Tracked {
     }
 
     fn note_ping(&mut self, now: Timestamp, nonce: Nonce, to: Option<Incarnation>) {
-        if self.pings.len() == RECENT_PINGS {
+        if self.pings.len() == RECENT_PINGS as usize {
             self.pings.pop_front();
         }
         self.pings.push_back(SentPing { nonce, to, at: now });
@@ -122,23 +130,36 @@ impl Tracked {
         self.pings.remove(index)
     }
 
+    /// Unanswered pings are no closer than this, or they would be forgotten before they are too
+    /// old to be answered, and a live server that is far away would look dead.
+    fn closest(timing: &Timing) -> Duration {
+        timing.dead_after() / RECENT_PINGS
+    }
+
+    /// Makes a ping due, a little later if one has just been sent: a flood of questions must not
+    /// become one of pings.
+    fn hasten(&mut self, now: Timestamp, timing: &Timing) {
+        self.next_ping = self.next_ping.min(now.max(self.pinged + Tracked::closest(timing)));
+        self.hastened = true;
+    }
+
     /// After a pong at ease; after silence faster, so that loss alone does not look like death.
     fn ping_gap(&self, now: Timestamp, timing: &Timing) -> Duration {
         if self.challenger.as_ref().is_some_and(|challenger| challenger.pong.is_none()) {
-            return timing.ping_interval() / 4;
+            return (timing.ping_interval() / 4).max(Tracked::closest(timing));
         }
         let Some(known) = &self.known else { return timing.dead_after() / 2 };
         let silence = now.since(known.heard);
         if silence >= timing.dead_after() {
             timing.dead_after() / 2
         } else if silence >= timing.dead_after() / 2 {
-            timing.ping_interval() / 8
+            (timing.ping_interval() / 8).max(Tracked::closest(timing))
         } else {
-            timing.ping_interval() / 4
+            (timing.ping_interval() / 4).max(Tracked::closest(timing))
         }
     }
 
-    fn become_known(&mut self, now: Timestamp, address: SocketAddr, pong: Pong) {
+    fn become_known(&mut self, heard: Timestamp, address: SocketAddr, pong: Pong) {
         if let Some(former) = self.known.take() {
             if self.superseded.len() == SUPERSEDED {
                 self.superseded.pop_front();
@@ -150,7 +171,7 @@ impl Tracked {
         self.joins_again = Timestamp::ZERO;
         let mut known = Known {
             incarnation: pong.from,
-            heard: now,
+            heard,
             answered: 0,
             adopted: None,
             promised: Epoch::default(),
@@ -158,7 +179,7 @@ impl Tracked {
             holds_copy: false,
             reports: Vec::new(),
         };
-        known.take_pong(now, pong);
+        known.take_pong(heard, pong);
         self.known = Some(known);
     }
 }
@@ -195,6 +216,8 @@ pub enum Heard {
 pub struct Roster {
     servers: BTreeMap<ServerId, Tracked>,
     last_nonce: Nonce,
+    /// A server or an address is new.
+    moved: bool,
 }
 
 impl Roster {
@@ -260,17 +283,31 @@ impl Roster {
         Some(Member { id: id.clone(), incarnation, address: tracked.address })
     }
 
-    /// Takes an announce: the process is asked whether it is there. Returns whether a ping is due.
-    pub fn on_announce(&mut self, now: Timestamp, from: SocketAddr, announce: &Announce) -> bool {
+    /// Takes an announce: the process is asked whether it is there.
+    pub fn on_announce(
+        &mut self,
+        now: Timestamp,
+        timing: &Timing,
+        from: SocketAddr,
+        announce: &Announce,
+    ) {
         let address = announce.address.unwrap_or(from);
         let last_nonce = self.last_nonce;
+        if self.servers.len() >= SERVERS && !self.servers.contains_key(&announce.id) {
+            return;
+        }
         let tracked =
             self.servers.entry(announce.id.clone()).or_insert_with(|| Tracked::new(address, now));
         let incarnation = announce.incarnation;
         if tracked.superseded.contains(&incarnation) {
-            return false;
+            return;
         }
         let is_known = tracked.known.as_ref().is_some_and(|known| known.incarnation == incarnation);
+        if is_known && !tracked.is_alive(now, timing) && tracked.address != address {
+            // It may have moved. As long as it answers where it was, an announce is not believed.
+            tracked.address = address;
+            self.moved = true;
+        }
         if !is_known {
             let holder = tracked.challenger.as_ref();
             if holder.is_some_and(|holder| {
@@ -278,7 +315,7 @@ impl Roster {
                     // A ghost must not push out one that has answered.
                     || (holder.pong.is_some() && now.since(holder.since) < CHALLENGE_MAX)
             }) {
-                return true;
+                return;
             }
             tracked.challenger = Some(Challenger {
                 incarnation,
@@ -288,8 +325,7 @@ impl Roster {
                 pong: None,
             });
         }
-        tracked.next_ping = now;
-        true
+        tracked.hasten(now, timing);
     }
 
     /// Takes a pong.
@@ -301,12 +337,14 @@ impl Roster {
         {
             known.take_pong(now, pong);
             let at_ease = ping.at + timing.ping_interval();
-            tracked.next_ping = at_ease.max(now + timing.ping_interval() / 4);
+            if !tracked.hastened {
+                tracked.next_ping = at_ease.max(now + timing.ping_interval() / 4);
+            }
             return Heard::Known;
         }
         match &mut tracked.challenger {
             Some(challenger) if challenger.incarnation == pong.from => {
-                challenger.pong = Some(pong);
+                challenger.pong = Some((now, pong));
                 self.settle(now, timing);
                 Heard::Challenger
             }
@@ -315,21 +353,23 @@ impl Roster {
     }
 
     /// Lets every challenger that has answered take over an id whose known process is silent.
-    /// Returns whether any did.
-    pub fn settle(&mut self, now: Timestamp, timing: &Timing) -> bool {
-        let mut changed = false;
+    pub fn settle(&mut self, now: Timestamp, timing: &Timing) {
         for tracked in self.servers.values_mut() {
             if tracked.is_alive(now, timing) {
                 continue;
             }
             if let Some(challenger) = tracked.challenger.take_if(|found| found.pong.is_some())
-                && let Some(pong) = challenger.pong
+                && let Some((heard, pong)) = challenger.pong
             {
-                tracked.become_known(now, challenger.address, pong);
-                changed = true;
+                tracked.become_known(heard, challenger.address, pong);
+                self.moved = true;
             }
         }
-        changed
+    }
+
+    /// Whether a server or an address is new since this was asked last.
+    pub fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
     }
 
     /// Challengers whose id is in use: the known process has answered a ping that was sent after
@@ -365,6 +405,15 @@ impl Roster {
         }
     }
 
+    /// Makes pings to the members of the record due, because somebody asks who is there.
+    pub fn hasten(&mut self, now: Timestamp, timing: &Timing, record: &Record) {
+        for member in record.members() {
+            if let Some(tracked) = self.servers.get_mut(&member.id) {
+                tracked.hasten(now, timing);
+            }
+        }
+    }
+
     /// The pings that are due: where to, whom, and the nonce.
     pub fn due_pings(
         &mut self,
@@ -392,6 +441,7 @@ impl Roster {
                 tracked.note_ping(now, self.last_nonce, to);
                 due.push((address, to, self.last_nonce));
             }
+            (tracked.pinged, tracked.hastened) = (now, false);
             tracked.next_ping = now + tracked.ping_gap(now, timing);
         }
         due
@@ -419,6 +469,13 @@ impl Roster {
             {
                 known.heard = now;
             }
+        }
+    }
+
+    /// Forgets the failed joins of a server that is synced now.
+    pub fn undamp(&mut self, member: &Member) {
+        if let Some(tracked) = self.servers.get_mut(&member.id) {
+            tracked.failed_joins = 0;
         }
     }
 

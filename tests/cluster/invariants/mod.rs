@@ -77,6 +77,7 @@ impl Checks {
     ) -> Result<(), Violation> {
         self.adopted.on_turn(server, seen)?;
         self.shown.on_turn(seen)?;
+        self.succession.on_turn(seen);
         self.primaries.on_turn(seen)?;
         self.digests.on_turn(server, seen, truth)
     }
@@ -115,7 +116,7 @@ impl World {
     /// Checks what the last turn of a server may have broken.
     pub fn check_server(&mut self, index: usize) {
         let Some(server) = self.nodes[index].server() else { return };
-        let Some(seen) = observe::server(server) else { return };
+        let seen = observe::server(self.nodes[index].incarnation, server);
         let truth = self.truth.as_ref().map(|truth| &truth.record);
         if let Err(violation) = self.checks.on_turn(index, &seen, truth) {
             self.fail(violation);

@@ -4,15 +4,32 @@
 use pbkv::protocol::view::{Phase, Record};
 
 use crate::invariants::Violation;
+use crate::observe::Seen;
 
 #[derive(Default)]
 pub struct PrimaryComesFromEligible {
     active: Option<Record>,
+    /// The last active record that its primary had adopted: the one that could serve. A later one
+    /// may be lost with the view server's disk before anybody heard of it, and then never was.
+    in_force: Option<Record>,
 }
 
 impl PrimaryComesFromEligible {
-    pub fn on_record(&mut self, record: &Record) -> Result<(), Violation> {
+    pub fn on_turn(&mut self, seen: &Seen) {
         if let Some(active) = &self.active
+            && seen.adopted == Some(active.stamp())
+            && seen.incarnation == active.view.primary.incarnation
+            && self.in_force.as_ref().is_none_or(|in_force| in_force.stamp() < active.stamp())
+        {
+            self.in_force = Some(active.clone());
+        }
+    }
+
+    pub fn on_record(&mut self, record: &Record) -> Result<(), Violation> {
+        let recovered = |active: &Record| active.view.id.epoch < record.view.id.epoch;
+        let before =
+            if self.active.as_ref().is_some_and(recovered) { &self.in_force } else { &self.active };
+        if let Some(active) = before
             && active.view.id < record.view.id
             && !active.eligible.is_empty()
         {

@@ -1,0 +1,178 @@
+//! What a person says of a load, and the plan that it makes.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, value_parser};
+
+use super::lanes::{Length, Plan};
+use super::load::{Kind, Mix};
+use crate::cli::flags::{parse_address, parse_time};
+use crate::config::Limits;
+
+/// Measures a cluster under load.
+#[derive(Parser, Debug)]
+#[command(name = "client bench", disable_version_flag = true)]
+pub(super) struct Flags {
+    /// Clients, each with a socket and a session of its own
+    #[arg(long, value_name = "N", default_value = "8", value_parser = value_parser!(u64).range(1..=10_000))]
+    clients: u64,
+    /// Operations that each client has in flight
+    #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u64).range(1..=10_000))]
+    pipeline: u64,
+    /// How long to measure
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
+    seconds: Duration,
+    /// How many operations to measure, instead of --seconds
+    #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = value_parser!(u64).range(1..))]
+    requests: Option<u64>,
+    /// How long to run before measuring
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
+    warm_up: Duration,
+    /// Operations a second, due at fixed times; without it each one follows the last answer
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    rate: Option<f64>,
+    /// Share of gets, as in 80%; the rest are puts [default: 50%]
+    #[arg(long, value_name = "SHARE", conflicts_with = "mix", value_parser = parse_share)]
+    gets: Option<u32>,
+    /// Weights, as in put=20,append=20,get=55,remove=5. Lists that are only appended to grow, and
+    /// reading them takes ever longer
+    #[arg(long, value_name = "WEIGHTS", value_parser = Mix::parse)]
+    mix: Option<Mix>,
+    /// Keys, chosen evenly
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = value_parser!(u64).range(1..=1_000_000_000))]
+    keys: u64,
+    /// Bytes of a value [default: 100; with --history as few as make it unique]
+    #[arg(long, value_name = "BYTES", value_parser = parse_value_size)]
+    value_size: Option<usize>,
+    /// Record every operation, for client check. Keys are new ones, and the default mix is
+    /// put=15,append=30,get=50,remove=5
+    #[arg(long, value_name = "FILE")]
+    pub(super) history: Option<PathBuf>,
+    /// Draws the same operations again [default: a new seed each time]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    /// No progress on stderr
+    #[arg(long)]
+    pub(super) quiet: bool,
+    /// As before the command
+    #[arg(long, value_name = "FILE", conflicts_with = "view_server")]
+    pub(super) hosts: Option<PathBuf>,
+    /// As before the command
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    pub(super) view_server: Option<SocketAddr>,
+    /// As before the command
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(super) deadline: Option<Duration>,
+}
+
+impl Flags {
+    /// `random` names the keys of a history, so that they were never written before.
+    pub(super) fn plan(&self, random: u64) -> Plan {
+        let is_recorded = self.history.is_some();
+        let mix = match (self.mix, self.gets) {
+            (Some(mix), _) => mix,
+            (None, Some(gets)) => Mix::gets_and_puts(gets),
+            (None, None) if is_recorded => {
+                let weights =
+                    [(Kind::Put, 15), (Kind::Append, 30), (Kind::Get, 50), (Kind::Remove, 5)];
+                Mix::of(&weights)
+            }
+            (None, None) => Mix::gets_and_puts(50),
+        };
+        let key_prefix =
+            if is_recorded { format!("bench:{random:016x}:") } else { "bench:".to_owned() };
+        Plan {
+            clients: self.clients,
+            pipeline: self.pipeline,
+            length: self.requests.map_or(Length::Time(self.seconds), Length::Operations),
+            warm_up: self.warm_up,
+            rate: self.rate,
+            mix,
+            keys: self.keys,
+            key_prefix,
+            value_size: self.value_size.unwrap_or(if is_recorded { 0 } else { 100 }),
+            seed: self.seed.unwrap_or(random),
+            is_recorded,
+        }
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    const FORM: &str = "write a number of seconds from 0 to 1000000, as in 10 or 0.5";
+    let number = text.strip_suffix('s').unwrap_or(text);
+    let seconds: f64 = number.parse().map_err(|_| FORM)?;
+    if !(0.0..=1e6).contains(&seconds) {
+        return Err(FORM.to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    const FORM: &str = "write operations a second from 0.001 to 1000000000, as in 5000";
+    let rate: f64 = text.parse().map_err(|_| FORM)?;
+    if (0.001..=1e9).contains(&rate) { Ok(rate) } else { Err(FORM.to_owned()) }
+}
+
+fn parse_share(text: &str) -> Result<u32, String> {
+    const FORM: &str = "write a percentage from 0% to 100%, as in 80%";
+    let share: u32 = text.strip_suffix('%').unwrap_or(text).parse().map_err(|_| FORM)?;
+    if share <= 100 { Ok(share) } else { Err(FORM.to_owned()) }
+}
+
+fn parse_value_size(text: &str) -> Result<usize, String> {
+    let limit = Limits::default().value_bytes;
+    let size: usize = text.parse().map_err(|_| "write a number of bytes".to_owned())?;
+    if size <= limit { Ok(size) } else { Err(format!("a value has at most {limit} bytes")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(words: &str) -> Result<Plan, String> {
+        let words = std::iter::once("client bench").chain(words.split_whitespace());
+        Flags::try_parse_from(words)
+            .map(|flags| flags.plan(0xabc))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_flags_there_is_a_load() {
+        let plan = plan("").unwrap();
+        assert_eq!((plan.clients, plan.pipeline, plan.keys), (8, 1, 1000));
+        assert_eq!(plan.length, Length::Time(Duration::from_secs(10)));
+        assert_eq!(plan.mix, Mix::gets_and_puts(50));
+        assert_eq!((plan.value_size, &*plan.key_prefix), (100, "bench:"));
+    }
+
+    #[test]
+    fn a_history_has_keys_of_its_own_and_every_kind_of_operation() {
+        let plan = plan("--history h.jsonl --requests 7").unwrap();
+        assert_eq!(plan.key_prefix, "bench:0000000000000abc:");
+        assert_eq!(plan.mix.to_string(), "15 put, 30 append, 50 get, 5 remove");
+        assert_eq!((plan.length, plan.value_size), (Length::Operations(7), 0));
+    }
+
+    #[test]
+    fn what_makes_no_load_is_refused_with_a_remedy() {
+        for (words, remedy) in [
+            ("--clients 0", "1..=10000"),
+            ("--seconds 1 --requests 2", "cannot be used with"),
+            ("--gets 101%", "as in 80%"),
+            ("--mix put=1 --gets 5", "cannot be used with"),
+            ("--mix put", "as in"),
+            ("--rate 0", "as in 5000"),
+            ("--seconds -1", "unexpected argument"),
+            ("--seconds nan", "as in 10"),
+            ("--value-size 999999999", "at most"),
+        ] {
+            let error = plan(words).unwrap_err();
+            assert!(error.contains(remedy), "{words}: {error}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! `client bench`: measures a cluster under load, and records what happened for `client check`.
+//!
+//! Closed loop: each of `--clients` times `--pipeline` lanes asks again as soon as it was answered.
+//! With `--rate` the loop is open: operations are due at fixed times, and one that had to wait for
+//! a free lane counts from the time at which it was due, so that a stall shows in the percentiles
+//! of everything that it held up.
+//!
+//! A failed operation is counted and never ends the run: a failover shows as errors and as the
+//! longest time without a success. Everything runs on one thread, on which nothing else waits.
+//!
+//! Reading order: `flags`, `load` (what is asked), `tally` (what came of it), `lanes` (the run),
+//! `report`. Not here: what a history means ([`history`](crate::history)).
+
+mod flags;
+mod lanes;
+mod load;
+mod report;
+mod tally;
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::task::LocalSet;
+
+use self::flags::Flags;
+use self::lanes::{Outcome, Plan};
+use crate::cli::client_answer::Form;
+use crate::cli::setup::{self, HostsFile};
+use crate::cli::{CliError, runtime};
+use crate::config::Limits;
+use crate::history::{Event, lines};
+use crate::runtime::{Client, ClientOptions, random_u64};
+
+/// What the flags before the command say of the cluster.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// `--hosts`.
+    pub hosts: Option<PathBuf>,
+    /// `--view-server`.
+    pub view_server: Option<SocketAddr>,
+    /// `--deadline`.
+    pub deadline: Duration,
+}
+
+/// Carries out the command. `words` are those behind `bench`.
+///
+/// # Errors
+/// When a file cannot be used, or the cluster does not answer.
+pub fn run(words: &[String], form: Form, connection: Connection) -> Result<ExitCode, CliError> {
+    let name = ["client bench".to_owned()];
+    let flags = match Flags::try_parse_from(name.iter().chain(words)) {
+        Ok(flags) => flags,
+        Err(error) => return Ok(super::tell_usage(&error)),
+    };
+    let form = if flags.json { Form::Json } else { form };
+    let hosts = HostsFile::from_environment(flags.hosts.clone().or(connection.hosts));
+    let view_server =
+        flags.view_server.or(connection.view_server.filter(|_| flags.hosts.is_none()));
+    let options = ClientOptions {
+        view_server: setup::client(&hosts, view_server)?,
+        deadline: flags.deadline.unwrap_or(connection.deadline),
+        limits: Limits::default(),
+    };
+    let plan = flags.plan(random_u64());
+    let recorder = flags.history.clone().map(Recorder::create).transpose()?;
+    runtime()?.block_on(LocalSet::new().run_until(measure(flags, plan, options, recorder, form)))
+}
+
+async fn measure(
+    flags: Flags,
+    plan: Plan,
+    options: ClientOptions,
+    recorder: Option<Recorder>,
+    form: Form,
+) -> Result<ExitCode, CliError> {
+    let mut clients = Vec::new();
+    for _ in 0..plan.clients {
+        clients.push(Client::connect_with(options.clone()).await.map_err(CliError::failed)?);
+    }
+    // A cluster that is not there is told at once, and not as so many errors after so many seconds.
+    clients[0].view().await.map_err(CliError::failed)?;
+    let outcome = lanes::run(plan.clone(), clients, recorder, flags.quiet).await;
+    let Outcome { tally, recorder, failure, is_cut_short } = outcome;
+    let text = match form {
+        Form::Text => report::text(&plan, &tally),
+        Form::Json => report::json(&plan, &tally),
+    };
+    let told = writeln!(std::io::stdout(), "{text}");
+    let recorded = recorder.map(Recorder::finish).transpose();
+    if let Some(problem) = failure.or_else(|| recorded.as_ref().err().cloned()) {
+        return Err(CliError::Failed(problem));
+    }
+    if let Ok(Some((path, operations))) = recorded {
+        let path = path.display();
+        let _ = match is_cut_short {
+            false => writeln!(
+                std::io::stderr(),
+                "{operations} operations are recorded; check them with: client check {path}"
+            ),
+            true => writeln!(
+                std::io::stderr(),
+                "{path} lacks the operations that were under way: it proves nothing"
+            ),
+        };
+    }
+    let is_done = tally.all.done() > 0 && told.is_ok() && !is_cut_short;
+    Ok(ExitCode::from(u8::from(!is_done)))
+}
+
+/// Writes a history.
+struct Recorder {
+    path: PathBuf,
+    file: BufWriter<File>,
+    operations: u64,
+}
+
+impl Recorder {
+    fn create(path: PathBuf) -> Result<Self, CliError> {
+        let file = File::create(&path).map_err(|error| {
+            let name = path.display();
+            CliError::Misused(format!("--history {name}: {error}; give a file that can be written"))
+        })?;
+        Ok(Recorder { path, file: BufWriter::with_capacity(1 << 16, file), operations: 0 })
+    }
+
+    fn record(&mut self, event: &Event) -> Result<(), String> {
+        self.operations += 1;
+        writeln!(self.file, "{}", lines::line(event)).map_err(|error| self.complain(&error))
+    }
+
+    fn complain(&self, error: &std::io::Error) -> String {
+        format!("{} could not be written to its end: {error}", self.path.display())
+    }
+
+    /// The file and the number of operations in it, once all of them are written.
+    fn finish(mut self) -> Result<(PathBuf, u64), String> {
+        self.file.flush().map_err(|error| self.complain(&error))?;
+        Ok((self.path, self.operations))
+    }
+}

@@ -1,0 +1,282 @@
+//! Rule 1: who counts as alive, and as whom.
+
+use std::net::SocketAddr;
+
+use super::bench::{Bench, ms};
+use crate::config::Timing;
+use crate::protocol::Process;
+use crate::protocol::message::Message;
+use crate::protocol::view::Phase;
+use crate::types::Incarnation;
+
+#[test]
+fn a_restarted_primary_is_another_server_however_fast_it_came_back() {
+    // Sequence (D14): the primary comes back empty within 20 ms, at the same address.
+    let mut bench = Bench::pair();
+    let old = bench.incarnation("s1");
+    bench.run(ms(20));
+    let new = bench.start("s1");
+    bench.run_until(|bench| bench.is("s2", None, Phase::Active) || bench.joining().is_some());
+    assert_eq!(bench.record().view.primary.id, "s2".into());
+    assert!(!bench.eligible().contains(&old) && !bench.eligible().contains(&new));
+    bench.run_until(|bench| bench.is("s2", Some("s1"), Phase::Active));
+    assert_eq!(bench.record().view.backup.as_ref().unwrap().incarnation, new);
+}
+
+#[test]
+fn a_restarted_backup_is_left_out_before_it_joins_anew() {
+    // Sequence (D15): the backup comes back empty within 20 ms and would acknowledge.
+    let mut bench = Bench::pair();
+    let old = bench.incarnation("s2");
+    let primary = bench.incarnation("s1");
+    let new = bench.start("s2");
+    bench.run_until(|bench| bench.eligible() == [primary]);
+    assert_ne!(old, new);
+    bench.run_until(|bench| bench.is("s1", Some("s2"), Phase::Active));
+    assert_eq!(bench.eligible(), [primary, new]);
+}
+
+#[test]
+fn a_restarted_spare_changes_no_view() {
+    let mut bench = Bench::pair();
+    let number = bench.number();
+    let new = bench.start("s3");
+    bench.run(ms(1000));
+    assert_eq!(bench.number(), number);
+    let status = bench.status();
+    let spare = status.servers.iter().find(|server| server.id == "s3".into()).unwrap();
+    assert_eq!((spare.incarnation, spare.alive), (Some(new), true));
+}
+
+#[test]
+fn an_id_in_use_is_refused_only_after_a_fresh_pong_of_its_holder() {
+    let mut bench = Bench::pair();
+    let second = Incarnation(7);
+    // The holder's answers are on their way for a while.
+    bench.server("s2").speaks = false;
+    bench.run(ms(20));
+    bench.announce("s2", second, "127.0.0.1:7000");
+    bench.run(ms(100));
+    assert!(bench.refused.is_empty(), "nothing is known of the holder since");
+    bench.server("s2").speaks = true;
+    bench.run(ms(60));
+    assert_eq!(bench.refused, [second]);
+    let status = bench.status();
+    let holder = status.servers.iter().find(|server| server.id == "s2".into()).unwrap();
+    assert_eq!(holder.incarnation, Some(bench.incarnation("s2")));
+}
+
+#[test]
+fn a_ghost_announce_of_a_former_process_supersedes_nobody() {
+    // Sequence (D51): an announce of a process that is long gone arrives again and again.
+    let mut bench = Bench::pair();
+    let former = bench.incarnation("s3");
+    bench.start("s3");
+    bench.run(ms(1000));
+    let number = bench.number();
+    for _ in 0..40 {
+        bench.announce("s3", former, "127.0.0.1:1003");
+        bench.announce("s1", Incarnation(8), "127.0.0.1:7001");
+        bench.run(ms(25));
+    }
+    assert_eq!(bench.number(), number);
+    assert_eq!(bench.shown(), (Some("s1".to_owned()), Some("s2".to_owned())));
+    assert!(!bench.refused.contains(&former), "it is known to be gone, and not even asked");
+}
+
+#[test]
+fn an_announce_alone_takes_over_no_id_and_is_no_sign_of_life() {
+    // Sequence (D21, D51): the backup dies; announces of it and of a ghost keep arriving.
+    let mut bench = Bench::pair();
+    let backup = bench.incarnation("s2");
+    bench.cut("s2");
+    for _ in 0..16 {
+        bench.announce("s2", backup, "127.0.0.1:1002");
+        bench.announce("s2", Incarnation(9), "127.0.0.1:7002");
+        bench.run(ms(25));
+    }
+    assert!(!bench.eligible().contains(&backup), "it is dead, whatever is announced");
+    let status = bench.status();
+    let known = status.servers.iter().find(|server| server.id == "s2".into()).unwrap();
+    assert_eq!((known.incarnation, known.alive), (Some(backup), false));
+}
+
+#[test]
+fn pongs_that_arrive_again_keep_nobody_alive() {
+    // Sequence (D21): every pong that the primary ever sent is replayed after its death.
+    let mut bench = Bench::pair();
+    bench.cut("s1");
+    let start = bench.now;
+    while bench.is("s1", Some("s2"), Phase::Active) {
+        bench.run(ms(20));
+        bench.replay_everything();
+        assert!(bench.now.since(start) < ms(320), "the failover is held up");
+    }
+}
+
+#[test]
+fn what_answers_no_ping_of_this_view_server_counts_for_nothing() {
+    let mut bench = Bench::pair();
+    bench.cut("s1");
+    let (from, pong) = bench
+        .told
+        .iter()
+        .rev()
+        .find(|(from, message)| from.port() == 1001 && matches!(message, Message::Pong(_)))
+        .cloned()
+        .unwrap();
+    let Message::Pong(pong) = pong else { panic!() };
+    let start = bench.now;
+    while bench.is("s1", Some("s2"), Phase::Active) {
+        bench.run(ms(10));
+        let newest = bench.pings.last().unwrap().2.nonce;
+        for nonce in newest.saturating_sub(20)..newest + 20 {
+            let mut forged = pong.clone();
+            (forged.to, forged.nonce) = (Incarnation(55), nonce);
+            bench.tell(from, Message::Pong(forged));
+        }
+        assert!(bench.now.since(start) < ms(400), "answers to somebody else count");
+    }
+}
+
+#[test]
+fn an_answer_to_an_old_ping_is_no_sign_of_life() {
+    // Sequence: one answer is late, the next one is not, then the server dies.
+    let mut bench = Bench::pair();
+    let backup = bench.incarnation("s2");
+    bench.server("s2").speaks = false;
+    let from = bench.pings.len();
+    let is_its = |ping: &&(_, SocketAddr, _)| ping.1.port() == 1002;
+    bench.run_until(|bench| bench.pings[from..].iter().any(|ping| is_its(&ping)));
+    let (sent, to, ping) = bench.pings[from..].iter().find(is_its).cloned().unwrap();
+    let pong = bench.server("s2").on_ping(sent, &ping);
+    bench.run(ms(5));
+    bench.server("s2").speaks = true;
+    bench.run(ms(12));
+    bench.cut("s2");
+    bench.run_until(|bench| bench.now.since(sent) >= ms(251));
+    assert!(bench.eligible().contains(&backup), "it is not dead yet");
+    bench.tell(to, pong);
+    bench.run(ms(60));
+    assert!(!bench.eligible().contains(&backup), "what it said long ago keeps it alive");
+}
+
+#[test]
+fn a_challenger_that_died_meanwhile_is_not_taken_for_alive() {
+    // Sequence: s3 restarts twice; the second process answers once and dies before the first one
+    // is judged. The third is the one that lives.
+    let mut bench = Bench::pair();
+    bench.start("s3");
+    bench.run(ms(20));
+    bench.cut("s3");
+    bench.run(ms(235));
+    bench.run(ms(30));
+    let status = bench.status();
+    let known = status.servers.iter().find(|server| server.id == "s3".into()).unwrap();
+    assert!(!known.alive, "its last sign of life is older than dead-after");
+    let third = bench.start("s3");
+    bench.run(ms(300));
+    let status = bench.status();
+    let known = status.servers.iter().find(|server| server.id == "s3".into()).unwrap();
+    assert_eq!((known.incarnation, known.alive), (Some(third), true));
+}
+
+#[test]
+fn a_server_that_moved_is_found_where_it_announces_itself() {
+    let mut bench = Bench::pair();
+    bench.cut("s1");
+    bench.cut("s2");
+    bench.run(ms(400));
+    bench.heal("s1");
+    bench.server("s1").address = "127.0.0.1:4444".parse().unwrap();
+    bench.run(ms(600));
+    assert_eq!(bench.shown().0, Some("s1".to_owned()), "the last copy answers");
+}
+
+#[test]
+fn a_flood_of_questions_makes_nobody_look_dead() {
+    // Sequence: so many ask for a fresh view that pings would be forgotten before their answers
+    // come.
+    let mut bench = Bench::pair();
+    bench.delay = ms(20);
+    let number = bench.number();
+    for round in 0..80 {
+        for client in 0..100 {
+            bench.ask_fresh(round * 100 + client);
+        }
+        bench.run(ms(5));
+    }
+    assert_eq!(bench.number(), number);
+    let recent = bench.now - ms(100);
+    let pings = bench.pings.iter().filter(|(at, _, _)| *at > recent).count();
+    assert!(pings < 100, "{pings} pings in 100 ms");
+}
+
+#[test]
+fn the_number_of_ids_is_bounded() {
+    let mut bench = Bench::pair();
+    for number in 0..3000 {
+        bench.announce(&format!("x{number}"), Incarnation(5000 + number), "127.0.0.1:7003");
+    }
+    assert!(bench.status().servers.len() <= 1024);
+    bench.run(ms(50));
+    assert_eq!(bench.shown(), (Some("s1".to_owned()), Some("s2".to_owned())));
+}
+
+#[test]
+fn a_server_that_is_new_is_remembered_durably() {
+    // A view server that restarts without a view change must look for all of them.
+    let bench = Bench::pair();
+    let last = bench.persisted.last().unwrap();
+    assert!(last.addresses.contains_key(&"s3".into()));
+}
+
+#[test]
+fn pings_far_shorter_than_the_way_of_a_datagram_kill_nobody() {
+    let mut bench = Bench::with(Timing::new(ms(1), ms(60), false).unwrap());
+    bench.delay = ms(14);
+    bench.start("s1");
+    bench.run_until(|bench| bench.is("s1", None, Phase::Active));
+    let number = bench.number();
+    bench.run(ms(1000));
+    assert_eq!(bench.number(), number);
+    assert_eq!(bench.shown().0, Some("s1".to_owned()));
+}
+
+#[test]
+fn a_pause_of_the_view_server_kills_nobody() {
+    // Sequence (D33): it is stopped for long; every timer is due before a datagram was read.
+    for pause in [ms(110), ms(260), ms(3000)] {
+        let mut bench = Bench::pair();
+        let number = bench.number();
+        bench.pause_view_server(pause);
+        bench.wake();
+        // And then, half of dead-after is lost on the way.
+        bench.cut("s1");
+        bench.cut("s2");
+        bench.run(ms(140));
+        bench.heal("s1");
+        bench.heal("s2");
+        bench.run(ms(1000));
+        assert_eq!(bench.number(), number);
+        assert!(bench.view_server.poll_timeout().is_some());
+    }
+}
+
+#[test]
+fn after_a_pause_the_dead_are_still_found() {
+    let mut bench = Bench::pair();
+    bench.pause_view_server(ms(1000));
+    bench.cut("s1");
+    bench.wake();
+    bench.run_until(|bench| bench.is("s2", None, Phase::Active));
+}
+
+#[test]
+fn without_faults_there_is_no_view_change() {
+    let mut bench = Bench::pair();
+    bench.duplicates = true;
+    let number = bench.number();
+    bench.run(ms(5000));
+    assert_eq!(bench.number(), number);
+}
