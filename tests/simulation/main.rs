@@ -21,3 +21,4 @@ mod history;
 mod lossy;
 mod partition;
 mod socket;
+mod timers;

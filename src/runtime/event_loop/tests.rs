@@ -70,6 +70,11 @@ impl Process for Scripted {
             }
         } else if let Message::Request(request) = message {
             assert!(now > Timestamp::ZERO);
+            if self.batching {
+                self.waiting_peers.push(from);
+                self.timer = Some(Timestamp::ZERO);
+                return;
+            }
             outbox.send(from, said(format!("handed back {}", request.id.0)));
         }
     }
@@ -216,6 +221,26 @@ async fn what_arrived_together_is_handled_before_a_timer_that_is_due_at_once() {
     for _ in 0..10 {
         assert_eq!(it.heard().await, "one batch of 10");
     }
+}
+
+#[tokio::test]
+async fn what_has_arrived_is_handled_before_a_timer_that_was_due_before_it_arrived() {
+    let it = start(Scripted { batching: true, ..Scripted::default() }, RecordFile::None).await;
+    let (to, address) = (it.peer_address(), it.address);
+    it.call(move |_, call, outbox| {
+        // Arrives while this turn is busy.
+        peer().send_to(br#"{"type":"ping"}"#, address).unwrap();
+        // Handed back when the turn ends: then the timer is set.
+        outbox.push(Effect::SendBefore {
+            before: Timestamp(1),
+            to,
+            message: said("late"),
+            request: effects::read(1),
+        });
+        outbox.push(Effect::Answer(call, Said::Done));
+    })
+    .await;
+    assert_eq!(it.heard().await, "one batch of 1");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn read(id: u64) -> Box<Request> {
+pub(super) fn read(id: u64) -> Box<Request> {
     let ask = Ask::Get { key: Key::from("a"), after: None, page: None };
     Box::new(Request { client: Incarnation(1), id: RequestId(id), ask })
 }
