@@ -127,7 +127,7 @@ fn measure_failover_until_the_next_operation_of_8_clients_succeeded() {
         clients.wait_for_progress(&cluster, 1);
         let histories = clients.finish(&cluster);
         let next = histories.iter().map(|history| {
-            let next = history.iter().find(|a| a.started > killed && a.outcome == Outcome::Done);
+            let next = history.iter().find(|a| a.started > killed && a.outcome == Outcome::Ok);
             next.expect("waited for").ended - killed
         });
         waits.push(next.max().expect("there are clients"));

@@ -11,6 +11,7 @@ mod support;
 mod client_commands;
 mod data_loss;
 mod failover;
+mod histories;
 mod launching;
 mod network;
 mod pauses;

@@ -16,7 +16,7 @@ use pbkv::protocol::transport::Transport;
 use pbkv::protocol::view::{Member, Record};
 use pbkv::protocol::view_server::{self, DurableRecord, ViewServer};
 use pbkv::protocol::{Effect, Outbox, Process};
-use pbkv::types::CallId;
+use pbkv::types::{CallId, Incarnation};
 
 use crate::clock::{Clock, Instant};
 use crate::counts::{Count, Counts};
@@ -110,8 +110,10 @@ pub struct Turn<'a> {
 /// What the world must know of the messages themselves.
 #[derive(Debug, Default)]
 pub struct Witness {
-    /// A pong was handled that came from this address.
-    pub pongs: Vec<SocketAddr>,
+    /// Pongs that were handled: who sent them, and the ping that they answer.
+    pub pongs: Vec<(Incarnation, u64)>,
+    /// Pings that were sent, by nonce.
+    pub pings: Vec<u64>,
     /// A stall or divergence was reported.
     pub reported: bool,
     /// Records that a view server showed in pings.
@@ -160,8 +162,8 @@ impl<P: Hosted> Driver<P> {
             for message in turn.messages.drain(..) {
                 let name = turn.name;
                 turn.trace.say(turn.now, || format!("{name} <- {from}: {}", short(&message)));
-                if let Message::Pong(_) = message {
-                    turn.witness.pongs.push(from);
+                if let Message::Pong(pong) = &message {
+                    turn.witness.pongs.push((pong.from, pong.nonce));
                 }
                 self.process.handle_message(now, from, message, &mut self.outbox);
             }
@@ -259,6 +261,7 @@ impl<P: Hosted> Driver<P> {
 /// Counts what matters of a message that is sent.
 fn count(message: &Message, counts: &mut Counts, witness: &mut Witness) {
     if let Message::Ping(ping) = message {
+        witness.pings.push(ping.nonce);
         witness.shown.extend(ping.record.as_ref().map(Record::stamp));
     } else if let Message::Pong(pong) = message {
         for report in &pong.reports {

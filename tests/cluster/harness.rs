@@ -57,7 +57,7 @@ pub struct Node {
     /// The turn that is due, with its ticket; turns with another ticket are void.
     turn: Option<Instant>,
     ticket: u64,
-    /// When the view server last handled a pong of this node.
+    /// When the newest ping was sent that the view server knows this node has answered.
     pub pong_at: Instant,
 }
 
@@ -143,6 +143,8 @@ pub struct World {
     pub failure: Option<Violation>,
     /// Answers of the view server to its own terminal that nobody has taken yet.
     pub view_answers: Vec<(CallId, pbkv::protocol::view_server::Answer)>,
+    /// When the present view server sent each ping that was not answered yet, by nonce.
+    pinged: BTreeMap<u64, Instant>,
     /// The view server is told all addresses in its hosts file.
     has_hosts: bool,
     datagrams: Vec<Datagram>,
@@ -173,6 +175,7 @@ impl World {
             trace: Trace::new(talk),
             failure: None,
             view_answers: Vec::new(),
+            pinged: BTreeMap::new(),
             has_hosts: false,
             datagrams: Vec::new(),
             messages: Vec::new(),
@@ -391,12 +394,15 @@ impl World {
         }
         self.records = records;
         if index == VIEW {
-            for from in &witness.pongs {
-                let now = self.now;
-                if let Some(node) = self.nodes.iter_mut().find(|node| node.address == *from) {
-                    node.pong_at = now;
+            // A ghost is no sign of life, to the nemesis either.
+            for (from, nonce) in &witness.pongs {
+                if let Some(node) = self.node_of(*from)
+                    && let Some(pinged) = self.pinged.remove(nonce)
+                {
+                    self.nodes[node].pong_at = self.nodes[node].pong_at.max(pinged);
                 }
             }
+            self.pinged.extend(witness.pings.iter().map(|nonce| (*nonce, self.now)));
             if let Err(violation) = self.checks.on_shown(&witness.shown) {
                 self.fail(violation);
             }
@@ -497,6 +503,7 @@ impl World {
                 .filter(|_| self.has_hosts)
                 .map(|server| (self.id(server), self.nodes[server].address))
                 .collect();
+            self.pinged.clear();
             let config = ViewServerConfig { incarnation, timing: self.plan.timing, hosts };
             Core::View(Driver::new(ViewServer::new(now, config, self.disk.clone())))
         } else if index <= self.plan.servers {
