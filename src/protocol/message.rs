@@ -260,8 +260,9 @@ pub struct Refused {
     pub holder: SocketAddr,
 }
 
-/// See [`Message::Ping`]. Repeated until answered; a ghost of it can only repeat an old record,
-/// which is ignored, and its answer carries a nonce that no longer counts.
+/// See [`Message::Ping`]. Repeated until answered. A ghost of it can only repeat an old record,
+/// which is ignored, and name an old pong, which grants nothing and is no sign of life; its answer
+/// carries a nonce that no longer counts.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Ping {
     /// The view server.
@@ -277,8 +278,10 @@ pub struct Ping {
     pub record: Option<Record>,
     /// Asks to promise this epoch: to adopt nothing of any other or lower epoch from now on.
     pub promise: Option<Epoch>,
-    /// Grants a read lease from when the pong with this nonce was sent.
-    pub echo: Option<u64>,
+    /// Token of the newest pong heard from this server: shows that the ping is no ghost.
+    pub heard: Option<u64>,
+    /// Grants a read lease from when that pong was sent.
+    pub grants_lease: bool,
 }
 
 /// See [`Message::Pong`].
@@ -292,6 +295,8 @@ pub struct Pong {
     pub to: Incarnation,
     /// The ping's nonce.
     pub nonce: u64,
+    /// Drawn fresh for every pong, rising, never used again.
+    pub token: u64,
     /// As in [`Announce`].
     pub address: Option<SocketAddr>,
     /// The history the server has heard of.

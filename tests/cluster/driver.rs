@@ -296,8 +296,11 @@ fn count(message: &Message, counts: &mut Counts, witness: &mut Witness) {
 fn short(message: &Message) -> String {
     if let Message::Ping(ping) = message {
         let record = ping.record.as_ref().map(brief);
-        let (nonce, promise, echo) = (ping.nonce, ping.promise, ping.echo);
-        return format!("Ping {nonce} {record:?} promise {promise:?} echo {echo:?}");
+        let (nonce, promise, lease) = (ping.nonce, ping.promise, ping.grants_lease);
+        return format!(
+            "Ping {nonce} {record:?} promise {promise:?} heard {:?} lease {lease}",
+            ping.heard
+        );
     }
     if let Message::Pong(pong) = message {
         let adopted = pong.adopted.map(|it| format!("{} {:?}", it.view, it.phase));

@@ -61,7 +61,16 @@ pub fn pong(server: &Server, incarnation: Incarnation, now: Timestamp) -> Pong {
 pub fn ping(from: Incarnation, to: Incarnation, record: Option<Record>) -> Message {
     let timing = timing(false);
     let (to, nonce) = (Some(to), 0);
-    Message::Ping(Box::new(Ping { from, to, nonce, timing, record, promise: None, echo: None }))
+    Message::Ping(Box::new(Ping {
+        from,
+        to,
+        nonce,
+        timing,
+        record,
+        promise: None,
+        heard: None,
+        grants_lease: false,
+    }))
 }
 
 /// Remembers rulings: a scene is a function of the record and of what is answered.

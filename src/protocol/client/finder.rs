@@ -105,8 +105,10 @@ pub(super) struct Need {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Finder {
     view_server: SocketAddr,
-    /// The highest epoch in which there was a primary.
+    /// The highest epoch in which there was a primary, of the history that is followed.
     epoch: Epoch,
+    /// Since when that is known.
+    epoch_since: Timestamp,
     target: Option<Target>,
     /// Followed before the target, and until when.
     previous: Option<(SocketAddr, Timestamp)>,
@@ -126,6 +128,7 @@ impl Finder {
         Finder {
             view_server,
             epoch: Epoch::default(),
+            epoch_since: Timestamp::ZERO,
             target: None,
             previous: None,
             servers: Servers::default(),
@@ -258,6 +261,13 @@ impl Finder {
         }
     }
 
+    fn know(&mut self, now: Timestamp, epoch: Epoch) {
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            self.epoch_since = now;
+        }
+    }
+
     fn on_hint(
         &mut self,
         now: Timestamp,
@@ -266,9 +276,15 @@ impl Finder {
         hint: Hint,
     ) -> Option<Switch> {
         if view.epoch < self.epoch {
-            return None;
+            // The epochs of a history never fall at its view server. Asked after a higher one was
+            // known, it speaks of another history: the whole cluster was started anew.
+            let is_anew = hint.by == Source::ViewServer && hint.asked > self.epoch_since;
+            if !is_anew {
+                return None;
+            }
+            self.target = None;
         }
-        self.epoch = view.epoch;
+        self.know(now, view.epoch);
         let Some(target) = &mut self.target else {
             return self.follow(now, primary.address, view, Standing::Hinted);
         };
@@ -305,7 +321,7 @@ impl Finder {
         answerer: SocketAddr,
         view: ViewId,
     ) -> Option<Switch> {
-        self.epoch = self.epoch.max(view.epoch);
+        self.know(now, self.epoch.max(view.epoch));
         if let Some(target) = &mut self.target {
             // A view has one primary, under however many addresses it answers.
             if target.address == answerer || target.view == view {

@@ -217,6 +217,9 @@ impl ClientProcess {
     fn send_reads(&mut self, now: Timestamp, to: SocketAddr, outbox: &mut Outbox<Answer>) {
         while self.calls.reading() < READS_IN_FLIGHT
             && let Some((ticket, key, alone)) = self.calls.first_read()
+            // A read sees the earlier writes of its session, those included that have no number
+            // yet: it waits until they have one.
+            && self.calls.first_write().is_none_or(|(write, _)| write > ticket)
         {
             let after = if alone { None } else { self.session.seen_by_reads() };
             let ask = Ask::Get { key: key.clone(), after, page: None };

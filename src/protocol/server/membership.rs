@@ -13,7 +13,7 @@ use crate::protocol::message::{Announce, Message, Ping, Pong, Report};
 use crate::protocol::server::ServerConfig;
 use crate::protocol::view::{Record, Stamp};
 use crate::time::Timestamp;
-use crate::types::{Epoch, Incarnation};
+use crate::types::Epoch;
 
 /// Pongs whose sending times are remembered, so that an echo can name any of them.
 const REMEMBERED_PONGS: usize = 64;
@@ -34,9 +34,9 @@ pub struct Membership {
     heard: Option<Timestamp>,
     announce_at: Timestamp,
     announces: u32,
-    /// The view server that the pongs below answered.
-    view_server: Option<Incarnation>,
+    /// The pongs sent last, by token, and when. A ping that names none of them may be a ghost.
     pongs: VecDeque<(u64, Timestamp)>,
+    last_token: u64,
     /// The foreign history that was already complained about.
     complained: bool,
 }
@@ -61,8 +61,8 @@ impl Membership {
             heard: None,
             announce_at: now,
             announces: 0,
-            view_server: None,
             pongs: VecDeque::new(),
+            last_token: 0,
             complained: false,
         }
     }
@@ -126,21 +126,22 @@ impl Membership {
 
     /// Takes a ping addressed to this process.
     pub fn on_ping(&mut self, now: Timestamp, ping: &Ping, holds_copy: bool) -> Pinged {
-        self.heard = Some(now);
-        self.announces = 0;
         self.timing = ping.timing;
-        if self.view_server != Some(ping.from) {
-            self.view_server = Some(ping.from);
-            self.pongs.clear();
+        let sent = ping.heard.and_then(|heard| {
+            self.pongs.iter().find(|(token, _)| *token == heard).map(|(_, sent)| *sent)
+        });
+        // Only a ping that knows a pong of a moment ago shows that the view server is there and
+        // hears us. Ghosts of others would silence the announces while it looks for us.
+        if sent.is_some_and(|sent| now.since(sent) < self.timing.dead_after()) {
+            self.heard = Some(now);
+            self.announces = 0;
         }
         let adopt = ping.record.clone().filter(|record| self.accepts(record, holds_copy));
         if let Some(epoch) = ping.promise {
             self.promised = self.promised.max(epoch);
         }
-        let sent = ping.echo.and_then(|echo| {
-            self.pongs.iter().find(|(nonce, _)| *nonce == echo).map(|(_, sent)| *sent)
-        });
-        Pinged { adopt, lease: sent.map(|sent| sent + ping.timing.lease()) }
+        let granted = sent.filter(|_| ping.grants_lease);
+        Pinged { adopt, lease: granted.map(|sent| sent + ping.timing.lease()) }
     }
 
     /// The answer to a ping. Its sending time counts from here: the lease that an echo of it grants
@@ -156,12 +157,14 @@ impl Membership {
         if self.pongs.len() == REMEMBERED_PONGS {
             self.pongs.pop_front();
         }
-        self.pongs.push_back((ping.nonce, now));
+        self.last_token += 1;
+        self.pongs.push_back((self.last_token, now));
         Message::Pong(Box::new(Pong {
             id: config.id.clone(),
             from: config.incarnation,
             to: ping.from,
             nonce: ping.nonce,
+            token: self.last_token,
             address: config.advertise,
             history: self.record.as_ref().map(|record| record.history),
             holds_copy,

@@ -197,7 +197,7 @@ impl Server {
     fn holds_copy(&self) -> bool {
         match &self.role {
             Role::Idle(copy) => copy.is_some(),
-            Role::Joining(joining) => joining.following().is_some(),
+            Role::Joining(joining) => joining.replica().is_some(),
             Role::Backup(_) | Role::Primary(_) => true,
         }
     }

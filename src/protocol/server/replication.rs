@@ -42,6 +42,7 @@ pub struct Pipeline {
     sent: OperationNumber,
     flights: VecDeque<Flight>,
     flight_bytes: usize,
+    window: Window,
     barrier_sent: u64,
     barrier_acked: u64,
     /// A barrier number was drawn and has not left yet.
@@ -50,8 +51,10 @@ pub struct Pipeline {
     attempt: u32,
     /// When to send again; set while anything is in flight.
     retry_at: Option<Timestamp>,
-    /// When a gap was last filled, so that one loss is not answered by many copies.
-    gap_filled: Timestamp,
+    /// When the first waiting operations were last sent again, and how often: one loss is not
+    /// answered by many copies, however often the peer is probed.
+    resent: Timestamp,
+    resends: u32,
     /// What the peer owes, and since when.
     patience: Patience,
     /// When a message that is larger than a datagram was last sent: its receiver fetches the rest
@@ -70,13 +73,15 @@ impl Pipeline {
             sent: acked,
             flights: VecDeque::new(),
             flight_bytes: 0,
+            window: Window::new(),
             barrier_sent: 0,
             barrier_acked: 0,
             barrier_due: false,
             round_trip: RoundTrip::default(),
             attempt: 0,
             retry_at: None,
-            gap_filled: Timestamp::ZERO,
+            resent: Timestamp::ZERO,
+            resends: 0,
             patience: Patience::new(now),
             large_sent: Timestamp::ZERO,
             diverged: false,
@@ -155,7 +160,7 @@ impl Pipeline {
         to: &Wire<'_>,
         outbox: &mut Outbox<A>,
     ) {
-        while self.sent < replica.last() && self.flight_bytes < to.limits.window_bytes {
+        while self.sent < replica.last() && self.window.has_room(self.flight_bytes) {
             if !self.is_waiting() {
                 self.patience.begin_contact(now);
             }
@@ -235,7 +240,13 @@ impl Pipeline {
         // A number of its own: only the echo of a probe sent now shows that the peer is there now.
         self.barrier_sent += 1;
         self.barrier_due = true;
-        self.send_again(now, replica, to, outbox);
+        let patience = self.round_trip.timeout(self.resends, to.link.from.0);
+        if self.flights.front().is_some_and(|first| now.since(first.sent) >= patience)
+            && now.since(self.resent) >= patience
+        {
+            self.resends = self.resends.saturating_add(1);
+            self.send_again(now, replica, to, outbox);
+        }
         if self.barrier_due {
             outbox.send(to.peer.address, to.replicate(self.sent.next(), Vec::new(), self));
             // The number has left: a read that comes from now on needs another one (D23).
@@ -261,6 +272,8 @@ impl Pipeline {
         for flight in &mut self.flights {
             flight.once = false;
         }
+        self.window.on_loss(now, self.round_trip.smoothed());
+        self.resent = now;
         self.send_from(now, self.acked.next(), replica, to, outbox);
     }
 
@@ -292,12 +305,14 @@ impl Pipeline {
                 self.round_trip.sample(now.since(flight.sent));
             }
             self.flight_bytes -= flight.bytes;
+            self.window.on_arrival(flight.bytes, to.limits);
             self.flights.pop_front();
         }
         if news {
             self.patience.begin_contact(now);
             if progress {
                 self.attempt = 0;
+                self.resends = 0;
                 self.patience.begin_progress(now);
                 self.retry_at = None;
             }
@@ -308,8 +323,7 @@ impl Pipeline {
             }
         }
         let gap = ack.received > self.acked && self.acked < self.sent;
-        if gap && now.since(self.gap_filled) >= self.round_trip.smoothed() {
-            self.gap_filled = now;
+        if gap && now.since(self.resent) >= self.round_trip.smoothed() {
             self.send_again(now, replica, to, outbox);
         }
         news
@@ -336,6 +350,45 @@ impl Pipeline {
 #[must_use]
 pub fn patience_for(bytes: usize) -> Duration {
     Duration::from_micros(bytes as u64 / 4)
+}
+
+/// How many bytes may be in flight: few at first, more with everything that arrives, half after a
+/// loss. A peer's receive buffer may be far smaller than the largest window, and what overflows it
+/// takes pings and acknowledgements with it (D38).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Window {
+    bytes: usize,
+    halved: Timestamp,
+}
+
+impl Window {
+    const FIRST: usize = 64 << 10;
+    const LEAST: usize = 16 << 10;
+
+    /// A cautious beginning.
+    #[must_use]
+    pub fn new() -> Window {
+        Window { bytes: Window::FIRST, halved: Timestamp::ZERO }
+    }
+
+    /// Whether more may be sent.
+    #[must_use]
+    pub fn has_room(&self, in_flight: usize) -> bool {
+        in_flight < self.bytes
+    }
+
+    /// So many bytes have arrived.
+    pub fn on_arrival(&mut self, bytes: usize, limits: &Limits) {
+        self.bytes = (self.bytes + bytes).min(limits.window_bytes);
+    }
+
+    /// Something was lost. What is lost together counts once.
+    pub fn on_loss(&mut self, now: Timestamp, round_trip: Duration) {
+        if now.since(self.halved) >= round_trip {
+            self.halved = now;
+            self.bytes = (self.bytes / 2).max(Window::LEAST);
+        }
+    }
 }
 
 /// What a peer owes, and since when.

@@ -16,7 +16,7 @@ use crate::protocol::Outbox;
 use crate::protocol::message::{Link, Message, Offer, Transfer, TransferAck, Verdict};
 use crate::protocol::round_trip::RoundTrip;
 use crate::protocol::server::backup::Backup;
-use crate::protocol::server::replication::{Patience, Pipeline, Wire, patience_for};
+use crate::protocol::server::replication::{Patience, Pipeline, Window, Wire, patience_for};
 use crate::time::Timestamp;
 use crate::types::{OperationNumber, ViewId};
 
@@ -44,6 +44,9 @@ enum Stage {
         pipeline: Pipeline,
         /// The verdict, for an offer that is repeated.
         kept: bool,
+        /// The joiner has shown that it follows. A verdict may be lost: until then an offered copy
+        /// is not in this lineage yet, whatever it holds.
+        confirmed: bool,
     },
 }
 
@@ -57,11 +60,14 @@ struct Stream {
     flights: VecDeque<Flight>,
     first_flight: u64,
     flight_bytes: usize,
+    window: Window,
     round_trip: RoundTrip,
     attempt: u32,
     retry_at: Option<Timestamp>,
-    /// When a gap was last filled, so that one loss is not answered by many copies.
-    gap_filled: Timestamp,
+    /// When the first message in flight was last sent again, and how often: one loss is not
+    /// answered by many copies, however often the joiner is probed.
+    resent: Timestamp,
+    resends: u32,
     probe_sent: u64,
     probe_acked: u64,
     /// The operation at which the walk ended.
@@ -96,8 +102,9 @@ impl Sender {
     #[must_use]
     pub fn is_caught_up(&self, replica: &Replica, limits: &Limits) -> bool {
         match &self.stage {
-            Stage::Following { pipeline, .. } => {
-                !pipeline.has_diverged()
+            Stage::Following { pipeline, confirmed, .. } => {
+                *confirmed
+                    && !pipeline.has_diverged()
                     && pipeline.lag(replica) <= limits.pending_operations as u64 / 16
             }
             Stage::AwaitingOffer | Stage::Streaming(_) => false,
@@ -188,7 +195,9 @@ impl Sender {
                 });
                 self.stage = match same {
                     Some((applied, _)) => {
-                        Stage::Following { pipeline: Pipeline::new(now, applied), kept: true }
+                        let mut pipeline = Pipeline::new(now, applied);
+                        pipeline.draw_barrier(now);
+                        Stage::Following { pipeline, kept: true, confirmed: false }
                     }
                     None => Stage::Streaming(Box::new(Stream::new())),
                 };
@@ -227,14 +236,17 @@ impl Sender {
             && stream.ready.is_empty()
         {
             let pipeline = Pipeline::new(now, ended);
-            self.stage = Stage::Following { pipeline, kept: false };
+            self.stage = Stage::Following { pipeline, kept: false, confirmed: true };
         }
     }
 
-    /// The pipeline of a joiner that follows.
+    /// The pipeline of a joiner that follows, for an acknowledgement that shows that it does.
     pub fn pipeline(&mut self) -> Option<&mut Pipeline> {
         match &mut self.stage {
-            Stage::Following { pipeline, .. } => Some(pipeline),
+            Stage::Following { pipeline, confirmed, .. } => {
+                *confirmed = true;
+                Some(pipeline)
+            }
             Stage::AwaitingOffer | Stage::Streaming(_) => None,
         }
     }
@@ -291,10 +303,12 @@ impl Stream {
             flights: VecDeque::new(),
             first_flight: 1,
             flight_bytes: 0,
+            window: Window::new(),
             round_trip: RoundTrip::default(),
             attempt: 0,
             retry_at: None,
-            gap_filled: Timestamp::ZERO,
+            resent: Timestamp::ZERO,
+            resends: 0,
             probe_sent: 0,
             probe_acked: 0,
             ended: None,
@@ -317,7 +331,7 @@ impl Stream {
         outbox: &mut Outbox<A>,
     ) {
         let budget = to.message_bytes();
-        while self.flight_bytes < to.limits.window_bytes {
+        while self.window.has_room(self.flight_bytes) {
             // The walk goes on only when every earlier effect is on its way: what it finds now is
             // newer than they are.
             if self.ready.is_empty() && self.ended.is_none() {
@@ -371,11 +385,13 @@ impl Stream {
                 self.round_trip.sample(now.since(flight.sent));
             }
             self.flight_bytes -= flight.bytes;
+            self.window.on_arrival(flight.bytes, to.limits);
             self.first_flight += 1;
             news = true;
         }
         if news {
             self.attempt = 0;
+            self.resends = 0;
             self.retry_at = None;
             if !self.flights.is_empty() {
                 self.arm(now, to, patience);
@@ -390,8 +406,9 @@ impl Stream {
         let round_trip = self.round_trip.smoothed();
         let Some(first) = self.flights.front_mut() else { return };
         let wait = round_trip.max(first.patience(to));
-        if now.since(first.sent) >= wait && now.since(self.gap_filled) >= wait {
-            self.gap_filled = now;
+        if now.since(first.sent) >= wait && now.since(self.resent) >= wait {
+            self.resent = now;
+            self.window.on_loss(now, round_trip);
             first.once = false;
             outbox.send(to.peer.address, first.message(to, self.first_flight, probe));
         }
@@ -412,12 +429,15 @@ impl Stream {
         self.probe_sent += 1;
         let probe = Flight { items: Vec::new(), bytes: 0, sent: now, once: false };
         outbox.send(to.peer.address, probe.message(to, 0, self.probe_sent));
+        let wait = self.round_trip.timeout(self.resends, to.link.from.0);
         let first = self
             .flights
             .front_mut()
-            .filter(|first| now.since(first.sent.max(self.gap_filled)) >= first.patience(to));
+            .filter(|first| now.since(first.sent.max(self.resent)) >= wait.max(first.patience(to)));
         if let Some(first) = first {
-            self.gap_filled = now;
+            self.resent = now;
+            self.resends = self.resends.saturating_add(1);
+            self.window.on_loss(now, self.round_trip.smoothed());
             first.once = false;
             outbox.send(to.peer.address, first.message(to, self.first_flight, self.probe_sent));
         }
@@ -477,7 +497,7 @@ impl Joining {
         self.since
     }
 
-    /// The complete copy, offered or following, for checkers of invariants.
+    /// The complete copy, offered or following: nobody but this attempt may give it up.
     #[must_use]
     pub fn replica(&self) -> Option<&Replica> {
         match &self.state {

@@ -235,8 +235,13 @@ impl ViewServer {
             return self.leave_out(suspect, reported, primary);
         }
         if self.alive(now, primary) {
-            let adopted = self.roster.known(primary).and_then(|known| known.adopted);
-            let ready = adopted >= Some(record.stamp()) && self.lease_is_over(now, record);
+            // 1. the proposed primary adopts its view and dies .. 2. this process was stopped all
+            // the while, and forgives its silence .. 3. an answer from before the pause would
+            // activate a dead server and end the eligibility of a living one.
+            let adopted = self.roster.known(primary).is_some_and(|known| {
+                known.adopted >= Some(record.stamp()) && known.answered > self.paused_after
+            });
+            let ready = adopted && self.lease_is_over(now, record);
             return ready.then(|| {
                 let reason = format!("{primary} takes over");
                 Step::Change(Change::new(Kind::Activate, reason))

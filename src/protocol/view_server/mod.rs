@@ -162,6 +162,9 @@ pub struct ViewServer {
     /// The lease that stood in the record at the start, which may be longer than ours.
     former_lease: Duration,
     started: Timestamp,
+    /// The newest ping when this process was last stopped: an answer to an earlier one says nothing
+    /// about who is alive now.
+    paused_after: Nonce,
     /// Whether this process has recorded anything: from then on a newer record elsewhere means
     /// that another view server has taken over.
     has_decided: bool,
@@ -206,6 +209,7 @@ impl ViewServer {
             leased: now,
             former_lease,
             started: now,
+            paused_after: 0,
             has_decided: false,
             queries: Vec::new(),
         }
@@ -230,6 +234,7 @@ impl ViewServer {
             // 1. this process is stopped .. 2. it goes on, and every timer is due before a single
             // pong has been read from the socket .. 3. everybody alive would be judged dead (D33).
             self.roster.forgive(self.last_event, now, &self.config.timing);
+            self.paused_after = self.roster.last_nonce();
             self.listens_until = self.listens_until.max(now + self.timing().pause_gap());
             // Who was forgiven has not answered: nobody is told so before it was judged again.
             let until = self.query_end(now);
@@ -266,19 +271,20 @@ impl ViewServer {
     }
 
     fn ping(&mut self, to: Option<Incarnation>, nonce: Nonce) -> Ping {
-        let echo = self.echo(to);
+        let grants_lease = self.grant_lease(to);
         let (record, promise) = match &self.mode {
             Mode::Running(record) => (Some(record.clone()), None),
             Mode::Recovering(recovery) => (None, Some(recovery.epoch())),
         };
-        let timing = self.config.timing;
-        Ping { from: self.config.incarnation, to, nonce, timing, record, promise, echo }
+        let heard = to.and_then(|to| self.roster.newest_token(to));
+        let (from, timing) = (self.config.incarnation, self.config.timing);
+        Ping { from, to, nonce, timing, record, promise, heard, grants_lease }
     }
 
     /// Grants the primary a lease from when it sent its newest pong. Never once a change of primary
     /// is decided: else one that came back would hold up the change for ever (D57).
-    fn echo(&mut self, to: Option<Incarnation>) -> Option<Nonce> {
-        let Mode::Running(record) = &self.mode else { return None };
+    fn grant_lease(&mut self, to: Option<Incarnation>) -> bool {
+        let Mode::Running(record) = &self.mode else { return false };
         let serves = record.phase == Phase::Active || record.keeps_primary();
         let lease = self.config.timing.lease();
         if lease.is_zero()
@@ -286,14 +292,13 @@ impl ViewServer {
             || !serves
             || to != Some(record.view.primary.incarnation)
         {
-            return None;
+            return false;
         }
-        let known = self.roster.known(&record.view.primary)?;
-        if known.answered == 0 {
-            return None;
+        let known = self.roster.known(&record.view.primary).filter(|known| known.answered > 0);
+        if let Some(known) = known {
+            self.leased = self.leased.max(known.heard);
         }
-        self.leased = self.leased.max(known.heard);
-        Some(known.answered)
+        known.is_some()
     }
 
     /// The longest lease that may be in force after a record written now.

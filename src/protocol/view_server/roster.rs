@@ -37,6 +37,8 @@ pub struct Known {
     pub heard: Timestamp,
     /// The newest ping it has answered; 0 for none.
     pub answered: Nonce,
+    /// Token of that answer.
+    pub token: u64,
     /// The newest record it has adopted.
     pub adopted: Option<Stamp>,
     /// The highest epoch it has promised.
@@ -173,6 +175,7 @@ impl Tracked {
             incarnation: pong.from,
             heard,
             answered: 0,
+            token: 0,
             adopted: None,
             promised: Epoch::default(),
             history: None,
@@ -192,6 +195,7 @@ impl Known {
             return;
         }
         self.answered = pong.nonce;
+        self.token = pong.token;
         self.adopted = pong.adopted;
         self.promised = pong.promised;
         self.history = pong.history;
@@ -237,6 +241,7 @@ impl Roster {
             incarnation: member.incarnation,
             heard: now,
             answered: 0,
+            token: 0,
             adopted: None,
             promised: Epoch::default(),
             history: None,
@@ -267,6 +272,14 @@ impl Roster {
     pub fn known(&self, member: &Member) -> Option<&Known> {
         let known = self.servers.get(&member.id)?.known.as_ref()?;
         (known.incarnation == member.incarnation).then_some(known)
+    }
+
+    /// Token of the newest pong of this process, if it is known and has answered.
+    #[must_use]
+    pub fn newest_token(&self, incarnation: Incarnation) -> Option<u64> {
+        let mut known = self.servers.values().filter_map(|tracked| tracked.known.as_ref());
+        let known = known.find(|known| known.incarnation == incarnation)?;
+        (known.answered > 0).then_some(known.token)
     }
 
     /// Whether exactly this process was heard from within dead-after. A superseded one is dead.

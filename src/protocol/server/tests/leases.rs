@@ -19,11 +19,10 @@ fn leased() -> Bench {
 fn grant(bench: &mut Bench, later: u64) {
     let record = Some(bench.record.clone());
     let first = bench.ping_of(1, record.clone());
-    let echo = first.nonce;
-    bench.ping(1, first);
+    let pong = bench.ping(1, first).unwrap();
     bench.run(ms(later));
     let mut second = bench.ping_of(1, record);
-    second.echo = Some(echo);
+    (second.heard, second.grants_lease) = (Some(pong.token), true);
     bench.ping(1, second);
 }
 
@@ -64,7 +63,7 @@ fn an_echo_of_a_pong_that_was_never_sent_grants_nothing() {
     let mut bench = leased();
     let record = Some(bench.record.clone());
     let mut ping = bench.ping_of(1, record);
-    ping.echo = Some(123_456);
+    (ping.heard, ping.grants_lease) = (Some(123_456), true);
     bench.ping(1, ping);
     let read = bench.ask(1, get("k"));
     assert_eq!(bench.outcome(read), None);
@@ -94,10 +93,9 @@ fn a_ping_of_another_view_grants_nothing() {
     let mut bench = leased();
     let old = bench.record.clone();
     let first = bench.ping_of(1, Some(old.clone()));
-    let echo = first.nonce;
-    bench.ping(1, first);
+    let pong = bench.ping(1, first).unwrap();
     let mut ghost = bench.ping_of(1, Some(old));
-    ghost.echo = Some(echo);
+    (ghost.heard, ghost.grants_lease) = (Some(pong.token), true);
     ghost.record.as_mut().unwrap().view.id.number -= 1;
     bench.ping(1, ghost);
     let read = bench.ask(1, get("k"));

@@ -93,6 +93,7 @@ impl Fake {
             from: self.incarnation,
             to: ping.from,
             nonce: ping.nonce,
+            token: ping.nonce,
             address: None,
             history: self.record.as_ref().map(|record| record.history),
             holds_copy: self.holds_copy,

@@ -20,7 +20,7 @@ fn run_until_activation(bench: &mut Bench) -> Timestamp {
 
 fn newest_echo(bench: &Bench) -> Option<(Timestamp, u64)> {
     let echo = |(at, _, ping): &(Timestamp, _, crate::protocol::message::Ping)| {
-        ping.echo.map(|echo| (*at, echo))
+        ping.heard.filter(|_| ping.grants_lease).map(|echo| (*at, echo))
     };
     bench.pings.iter().rev().find_map(echo)
 }
@@ -34,14 +34,14 @@ fn without_lease_reads_nothing_is_echoed() {
 #[test]
 fn only_the_serving_primary_gets_an_echo_and_only_after_the_lease_is_durable() {
     let bench = Bench::pair_with(with_leases());
-    let echoes: Vec<_> = bench.pings.iter().filter(|(_, _, ping)| ping.echo.is_some()).collect();
+    let echoes: Vec<_> = bench.pings.iter().filter(|(_, _, ping)| ping.grants_lease).collect();
     assert!(!echoes.is_empty());
     for (_, to, ping) in echoes {
         let record = ping.record.as_ref().unwrap();
         assert_eq!((to.port(), ping.to), (1001, Some(record.view.primary.incarnation)));
         assert!(Duration::from(record.lease) >= with_leases().lease());
         let answered = bench.told.iter().any(
-            |(_, message)| matches!(message, Message::Pong(pong) if Some(pong.nonce) == ping.echo),
+            |(_, message)| matches!(message, Message::Pong(pong) if Some(pong.token) == ping.heard),
         );
         assert!(answered, "it echoes a pong that was heard");
     }

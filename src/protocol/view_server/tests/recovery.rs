@@ -95,7 +95,7 @@ fn in_recovery_every_ping_asks_for_a_promise_and_only_promised_reports_count() {
     bench.run(ms(300));
     assert!(bench.pings.len() > from);
     for (_, _, ping) in &bench.pings[from..] {
-        assert!(ping.promise.is_some() && ping.record.is_none() && ping.echo.is_none());
+        assert!(ping.promise.is_some() && ping.record.is_none() && !ping.grants_lease);
     }
     // The primary's answers are replaced by the same without a promise.
     bench.restart_view_server(false, Timing::default());

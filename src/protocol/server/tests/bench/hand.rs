@@ -107,7 +107,8 @@ impl Bench {
             timing: self.timing,
             record,
             promise: None,
-            echo: None,
+            heard: None,
+            grants_lease: false,
         }
     }
 
