@@ -1,6 +1,6 @@
 //! `client check HISTORY.jsonl`: says whether a recorded history is linearizable.
 //!
-//! The judgement is [`history::check`]'s; here is only what is read and printed. It needs no
+//! The judgement is [`history::check()`]'s; here is only what is read and printed. It needs no
 //! cluster and no hosts file.
 //!
 //! | exit code | meaning |

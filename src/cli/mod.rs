@@ -4,7 +4,7 @@
 //! file), [`logging`], [`words`], [`typed`] and [`terminal`] (lines in, lines out), [`serve`] (the
 //! frame of both servers), [`view_console`], [`kv_console`], [`client_command`],
 //! [`client_answer`], [`client_session`]; then the commands of the client that are no operations:
-//! [`bench`] and [`check`].
+//! [`mod@bench`] and [`check`].
 //!
 //! Parsing and formatting are pure functions. Lines are read, and answers written, by a thread of
 //! their own: a reader that does not read its pipe stops that thread and never the protocol.

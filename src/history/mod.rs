@@ -2,7 +2,7 @@
 //!
 //! The simulator, the tests on real processes and `client check` judge with what is here, and
 //! `client bench --history` writes what is read here. Reading order: this page, [`lines`] (the file
-//! form), [`check`], [`key`] (the algorithms, one key at a time), `shrink` (what of a violation
+//! form), [`check()`], [`key`] (the algorithms, one key at a time), `shrink` (what of a violation
 //! is worth showing).
 //!
 //! # What a history is

@@ -191,7 +191,7 @@ fn run_8_a_read_at_the_former_primary_while_its_successor_writes() {
     // 1. a read is asked of s1, whose barrier s2 confirms .. 2. s2 takes over and a write is done
     // there .. 3. a second read is asked of s1 .. 4. the confirmation arrives: it proves the first
     // read and not the second (D23).
-    let scripts = scripts(&[&[Get], &[Append(1), Get]]);
+    let scripts = scripts(&[&[Get], &[Append(1)], &[Get]]);
     let plan = Plan { servers: 2, scripts, rulings: 2, ..Plan::default() };
     let covered = search("8 reads at two primaries", plan, 1_000_000);
     assert!(covered.is_complete);
@@ -202,7 +202,7 @@ fn run_8_a_read_at_the_former_primary_while_its_successor_writes() {
 #[test]
 fn run_9_leases_on_clocks_that_drift() {
     let faults = Faults { lease_reads: true, ..STORM };
-    let world = timed::walk("9 leases", &busy(), faults, walks(60, 20_000), 3000);
+    let world = timed::walk("9 leases", &busy(), faults, walks(250, 20_000), 3000);
     assert!(seen(&world.goals.read_by_lease) > 0, "a read is answered under a lease");
     assert!(seen(&world.goals.failovers) > 0);
 }
@@ -211,7 +211,7 @@ fn run_9_leases_on_clocks_that_drift() {
 fn run_7_joins_and_failovers_while_all_clocks_run() {
     let faults = Faults { every: 30, ..STORM };
     let plan = Plan { narrow: true, ..busy() };
-    let world = timed::walk("7 timed joins", &plan, faults, walks(40, 20_000), 3000);
+    let world = timed::walk("7 timed joins", &plan, faults, walks(150, 20_000), 3000);
     assert!(seen(&world.goals.spare_promoted) > 0);
     assert!(seen(&world.goals.swapped_roles) > 0);
 }
@@ -219,13 +219,13 @@ fn run_7_joins_and_failovers_while_all_clocks_run() {
 #[test]
 fn run_10_the_view_server_restarts_with_and_without_its_record() {
     let with = Faults { lease_reads: true, restarts: 4, ..STORM };
-    timed::walk("10 with its record", &busy(), with, walks(40, 20_000), 3000);
+    timed::walk("10 with its record", &busy(), with, walks(150, 20_000), 3000);
     let without = Faults { record_loss: true, crashes: 0, ..with };
-    timed::walk("10 without its record", &busy(), without, walks(40, 20_000), 3000);
+    timed::walk("10 without its record", &busy(), without, walks(150, 20_000), 3000);
 }
 
 #[test]
 fn run_12_two_view_servers() {
     let faults = Faults { lease_reads: true, second_view_server: true, crashes: 0, ..STORM };
-    timed::walk("12 two view servers", &busy(), faults, walks(40, 20_000), 3000);
+    timed::walk("12 two view servers", &busy(), faults, walks(150, 20_000), 3000);
 }

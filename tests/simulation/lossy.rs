@@ -28,6 +28,6 @@ fn a_send_buffer_that_is_often_full_costs_time_and_nothing_else() {
         stage.pair().await;
         stage.appends(100).await;
     });
-    assert!(outcome.counts.stuck > 100, "{:?}", outcome.counts);
+    assert!(outcome.counts.stuck > 50, "{:?}", outcome.counts);
     assert_eq!(outcome.counts.lost, 0);
 }

@@ -43,7 +43,8 @@ pub(super) struct Flags {
     /// Keys, chosen evenly
     #[arg(long, value_name = "N", default_value = "1000", value_parser = value_parser!(u64).range(1..=1_000_000_000))]
     keys: u64,
-    /// Bytes of a value [default: 100; with --history as few as make it unique]
+    /// Bytes of a value [default: 100, and 16 with --history, where a value has more if it takes
+    /// more to be unique]
     #[arg(long, value_name = "BYTES", value_parser = parse_value_size)]
     value_size: Option<usize>,
     /// Record every operation, for client check. Keys are new ones, and the default mix is
@@ -95,7 +96,7 @@ impl Flags {
             mix,
             keys: self.keys,
             key_prefix,
-            value_size: self.value_size.unwrap_or(if is_recorded { 0 } else { 100 }),
+            value_size: self.value_size.unwrap_or(if is_recorded { 16 } else { 100 }),
             seed: self.seed.unwrap_or(random),
             is_recorded,
         }
@@ -155,7 +156,7 @@ mod tests {
         let plan = plan("--history h.jsonl --requests 7").unwrap();
         assert_eq!(plan.key_prefix, "bench:0000000000000abc:");
         assert_eq!(plan.mix.to_string(), "15 put, 30 append, 50 get, 5 remove");
-        assert_eq!((plan.length, plan.value_size), (Length::Operations(7), 0));
+        assert_eq!((plan.length, plan.value_size), (Length::Operations(7), 16));
     }
 
     #[test]

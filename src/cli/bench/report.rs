@@ -63,13 +63,13 @@ fn headline(plan: &Plan) -> String {
     };
     let rate = plan.rate.map_or("closed loop".to_owned(), |rate| format!("{rate} ops/s asked for"));
     format!(
-        "{} clients with {} in flight each, {rate}, {length}; {}; {} keys, values of {} bytes{}",
+        "{} clients with {} in flight each, {rate}, {length}; {}; {} keys, {}values of {} bytes",
         plan.clients,
         plan.pipeline,
         plan.mix,
         plan.keys,
+        if plan.is_recorded { "unique " } else { "" },
         plan.value_size,
-        if plan.is_recorded { " or as many as make them unique" } else { "" },
     )
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Two checkers with one input. [`check_appends`] is for keys that are only appended to and read:
 //! linear time after sorting, and its complaint names the operations that contradict each other.
-//! [`check`] takes puts, appends, removes and reads: Wing and Gong's search with Lowe's memo, and
+//! [`check()`] takes puts, appends, removes and reads: Wing and Gong's search with Lowe's memo, and
 //! with prunings where every written value is unique. It never says "linearizable" when its budget
 //! ran out. The key is missing at the beginning.
 //!
