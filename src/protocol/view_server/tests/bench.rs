@@ -3,15 +3,16 @@
 //! a primary was eligible before (I6), the eligible set never shrinks to members that have not
 //! answered since, and the timer advances.
 
+mod checks;
+mod fake;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::Timing;
-use crate::protocol::message::{
-    Announce, Message, Ping, Pong, Report, ReportKind, ViewReply, ViewRequest,
-};
-use crate::protocol::view::{Phase, Record, Shown, View};
+use crate::protocol::message::{Announce, Message, Ping, ViewReply, ViewRequest};
+use crate::protocol::view::{Phase, Record, View};
 use crate::protocol::view_server::{
     Answer, Command, DurableRecord, Status, ViewServer, ViewServerConfig,
 };
@@ -19,90 +20,13 @@ use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
 use crate::types::{CallId, Epoch, HistoryId, Incarnation, RequestId, ServerId, ViewId};
 
+pub use fake::Fake;
+
 pub const CLIENT: &str = "127.0.0.1:9000";
 const TICK: Duration = ms(5);
 
 pub const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
-}
-
-/// What a kv server would say, without a store behind it.
-#[derive(Clone)]
-pub struct Fake {
-    pub id: ServerId,
-    pub incarnation: Incarnation,
-    pub address: SocketAddr,
-    /// Hears what is sent to it.
-    pub hears: bool,
-    /// Is heard.
-    pub speaks: bool,
-    /// Takes over newer records.
-    pub adopts: bool,
-    /// Reports by itself that a joiner has caught up and that a backup is synced.
-    pub helps: bool,
-    /// Reported in addition, in its adopted view.
-    pub says: Vec<(Incarnation, ReportKind)>,
-    pub record: Option<Record>,
-    pub promised: Epoch,
-    pub holds_copy: bool,
-    heard: Option<Timestamp>,
-    announce_at: Timestamp,
-}
-
-impl Fake {
-    fn reports(&self) -> Vec<Report> {
-        let Some(record) = &self.record else { return Vec::new() };
-        let view = &record.view;
-        let mut reports = Vec::new();
-        let mut say = |about, kind| reports.push(Report { view: view.id, about, kind });
-        if self.helps && view.primary.incarnation == self.incarnation {
-            if let Some(joining) = &view.joining {
-                say(joining.incarnation, ReportKind::CaughtUp);
-            }
-            if let (Phase::Proposed, Some(backup)) = (record.phase, &view.backup) {
-                say(backup.incarnation, ReportKind::Synced);
-            }
-        }
-        for (about, kind) in &self.says {
-            say(*about, *kind);
-        }
-        reports
-    }
-
-    pub fn on_ping(&mut self, now: Timestamp, ping: &Ping) -> Message {
-        self.heard = Some(now);
-        if let Some(record) = &ping.record {
-            let known = self.record.as_ref();
-            let ours = known.is_none_or(|known| known.history == record.history);
-            let newer = record.view.id.epoch >= self.promised
-                && Some(record.stamp()) > known.map(Record::stamp);
-            if self.adopts && (ours && newer || !ours && !self.holds_copy) {
-                self.promised = self.promised.max(record.view.id.epoch);
-                self.record = Some(record.clone());
-                let named = record.view.primary.incarnation == self.incarnation
-                    || record.view.backup.as_ref().map(|backup| backup.incarnation)
-                        == Some(self.incarnation);
-                self.holds_copy |= named && record.phase == Phase::Active;
-            }
-        }
-        if let Some(epoch) = ping.promise {
-            self.promised = self.promised.max(epoch);
-        }
-        Message::Pong(Box::new(Pong {
-            id: self.id.clone(),
-            from: self.incarnation,
-            to: ping.from,
-            nonce: ping.nonce,
-            token: ping.nonce,
-            address: None,
-            history: self.record.as_ref().map(|record| record.history),
-            holds_copy: self.holds_copy,
-            promised: self.promised,
-            adopted: self.record.as_ref().map(Record::stamp),
-            record: ping.promise.and_then(|_| self.record.clone()),
-            reports: self.reports(),
-        }))
-    }
 }
 
 enum Event {
@@ -500,80 +424,6 @@ impl Bench {
             | Message::ViewRequest(_)
             | Message::Request(_)
             | Message::Reply(_)) => panic!("the view server does not say {other:?}"),
-        }
-    }
-
-    fn check_shown(&self, shown: &Shown) {
-        let Some(DurableRecord { record, .. }) = self.persisted.last() else {
-            assert_eq!((&shown.primary, &shown.backup), (&None, &None));
-            return;
-        };
-        if let Some(primary) = &shown.primary {
-            assert_eq!(shown.view, record.view.id, "shown, but not durable (I13)");
-            assert_eq!(primary, &record.view.primary);
-            assert!(record.phase == Phase::Active || record.keeps_primary());
-        }
-        if let Some(backup) = &shown.backup {
-            assert!(record.is_eligible(backup.incarnation));
-            assert_eq!(Some(backup), record.view.backup.as_ref());
-        }
-    }
-
-    fn persist(&mut self, durable: DurableRecord) {
-        let record = &durable.record;
-        let known = self.contents.entry(record.view.id).or_insert_with(|| record.view.clone());
-        assert_eq!(known, &record.view, "one content per view id");
-        if let Some(DurableRecord { record: last, .. }) = self.persisted.last() {
-            if record.stamp() == last.stamp() {
-                let lease = last.lease;
-                assert_eq!(&Record { lease, ..record.clone() }, last, "only lease or addresses");
-            } else {
-                assert!(record.stamp() > last.stamp(), "stamps rise (I5)");
-                self.check_eligible(last, record);
-            }
-        }
-        self.persisted.push(durable);
-    }
-
-    fn check_eligible(&self, last: &Record, record: &Record) {
-        let view = &record.view;
-        if view.genesis {
-            return;
-        }
-        let primary = view.primary.incarnation;
-        assert!(last.is_eligible(primary), "primary-comes-from-eligible (I6)");
-        if record.phase == Phase::Proposed {
-            assert_eq!(record.eligible, last.eligible, "a proposal changes nobody's standing");
-            let wiped = view.backup.iter().chain(&view.joining);
-            for member in wiped {
-                assert!(!last.is_eligible(member.incarnation), "never wipe while eligible");
-            }
-        }
-        for member in &record.eligible {
-            let backup = view.backup.as_ref().map(|backup| backup.incarnation);
-            assert!(
-                last.is_eligible(member.incarnation) || backup == Some(member.incarnation),
-                "grows only by a backup"
-            );
-        }
-        let dead_after = self.timing.dead_after();
-        // What is recovered was decided before; who reported it may be gone.
-        let recovered = view.id.epoch != last.view.id.epoch;
-        for lost in last.eligible.iter().filter(|lost| !record.is_eligible(lost.incarnation)) {
-            let before = self.answered.get(&lost.incarnation).map_or(0, |(nonce, _)| *nonce);
-            assert!(
-                record.eligible.iter().any(|member| {
-                    let reported = self.servers.values().any(|fake| {
-                        fake.incarnation == member.incarnation
-                            && fake.says.iter().any(|(about, _)| *about == lost.incarnation)
-                    });
-                    self.answered.get(&member.incarnation).is_some_and(|(nonce, at)| {
-                        recovered
-                            || self.now.since(*at) < dead_after && (reported || *nonce > before)
-                    })
-                }),
-                "{lost} is left out, and nobody who stays has answered since"
-            );
         }
     }
 
