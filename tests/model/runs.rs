@@ -117,10 +117,10 @@ fn run_7_a_spare_joins_while_two_clients_append() {
     let plan = Plan { scripts, start: Start::Alone, rulings: 3, crashes: 1, ..Plan::default() };
     done(&search("7 join", plan.clone(), states(20_000, 2_000_000)));
     let plan = Plan { rulings: 10, asks: 8, timers: 4, stale_pongs: true, ..plan };
-    let walked = walk("7 join walks", &plan, walks(150, 20_000), 200);
+    let walked = walk("7 join walks", &plan, walks(1000, 20_000), 200);
     assert!(seen(&walked.world.goals.spare_promoted) > 0);
     let plan = Plan { narrow: true, ..plan };
-    let walked = walk("7 join, many messages", &plan, walks(150, 20_000), 200);
+    let walked = walk("7 join, many messages", &plan, walks(1000, 20_000), 200);
     assert!(seen(&walked.world.goals.spare_promoted) > 0);
 }
 
@@ -148,7 +148,7 @@ fn run_11_sessions_beyond_the_capacity_and_three_requests_in_flight() {
     let covered = search("11 sessions", plan.clone(), states(15_000, 2_000_000));
     assert!(covered.states > 0);
     let plan = Plan { rulings: 6, asks: 12, ..plan };
-    let walked = walk("11 session walks", &plan, walks(150, 20_000), 200);
+    let walked = walk("11 session walks", &plan, walks(1000, 20_000), 200);
     assert!(seen(&walked.world.goals.evicted_refused) > 0, "an evicted session is refused");
 }
 
@@ -211,7 +211,7 @@ fn run_9_leases_on_clocks_that_drift() {
 fn run_7_joins_and_failovers_while_all_clocks_run() {
     let faults = Faults { every: 30, ..STORM };
     let plan = Plan { narrow: true, ..busy() };
-    let world = timed::walk("7 timed joins", &plan, faults, walks(150, 20_000), 3000);
+    let world = timed::walk("7 timed joins", &plan, faults, walks(1000, 20_000), 3000);
     assert!(seen(&world.goals.spare_promoted) > 0);
     assert!(seen(&world.goals.swapped_roles) > 0);
 }
@@ -219,13 +219,13 @@ fn run_7_joins_and_failovers_while_all_clocks_run() {
 #[test]
 fn run_10_the_view_server_restarts_with_and_without_its_record() {
     let with = Faults { lease_reads: true, restarts: 4, ..STORM };
-    timed::walk("10 with its record", &busy(), with, walks(150, 20_000), 3000);
+    timed::walk("10 with its record", &busy(), with, walks(1000, 20_000), 3000);
     let without = Faults { record_loss: true, crashes: 0, ..with };
-    timed::walk("10 without its record", &busy(), without, walks(150, 20_000), 3000);
+    timed::walk("10 without its record", &busy(), without, walks(1000, 20_000), 3000);
 }
 
 #[test]
 fn run_12_two_view_servers() {
     let faults = Faults { lease_reads: true, second_view_server: true, crashes: 0, ..STORM };
-    timed::walk("12 two view servers", &busy(), faults, walks(150, 20_000), 3000);
+    timed::walk("12 two view servers", &busy(), faults, walks(1000, 20_000), 3000);
 }
