@@ -192,10 +192,18 @@ pub fn reset(world: &mut World, until: Instant) {
                     // A careless loss of the record need not be a loss of data.
                     alive_after_all |= shown.primary.is_some() && !world.nemesis.total_loss;
                 }
-                Answer::Status(_)
-                | Answer::ResetPrepared(_)
-                | Answer::ResetRefused(_)
-                | Answer::ResetDone(_) => {}
+                Answer::ResetRefused(why) => {
+                    // A member of a lost record that may hold everything answers, but another one
+                    // that may hold more is gone for good: the operator gives it up by hand.
+                    if let Some((holder, _)) = why.split_once(" may hold all data and answers")
+                        && let Some(index) = (1..=world.plan.servers)
+                            .find(|index| world.nodes[*index].name == holder)
+                    {
+                        world.crash(index);
+                        world.start(index);
+                    }
+                }
+                Answer::Status(_) | Answer::ResetPrepared(_) | Answer::ResetDone(_) => {}
             }
         }
         if alive_after_all {

@@ -13,7 +13,7 @@ use crate::protocol::message::{Announce, Message, Ping, Pong, Report};
 use crate::protocol::server::ServerConfig;
 use crate::protocol::view::{Record, Stamp};
 use crate::time::Timestamp;
-use crate::types::Epoch;
+use crate::types::{Epoch, HistoryId};
 
 /// Pongs whose sending times are remembered, so that an echo can name any of them.
 const REMEMBERED_PONGS: usize = 64;
@@ -95,8 +95,7 @@ impl Membership {
     /// view server names.
     #[must_use]
     pub fn accepts(&mut self, record: &Record, holds_copy: bool) -> bool {
-        let same_history = self.record.as_ref().is_none_or(|known| known.history == record.history);
-        if !same_history {
+        if !self.is_in(record.history) {
             if holds_copy {
                 if !std::mem::replace(&mut self.complained, true) {
                     error!(
@@ -113,10 +112,14 @@ impl Membership {
         record.view.id.epoch >= self.promised && Some(record.stamp()) > self.stamp()
     }
 
+    /// Whether this server knows of no other history.
+    fn is_in(&self, history: HistoryId) -> bool {
+        self.record.as_ref().is_none_or(|known| known.history == history)
+    }
+
     /// Adopts a record that was accepted.
     pub fn adopt(&mut self, record: Record) {
-        let same_history = self.record.as_ref().is_none_or(|known| known.history == record.history);
-        self.promised = if same_history {
+        self.promised = if self.is_in(record.history) {
             self.promised.max(record.view.id.epoch)
         } else {
             record.view.id.epoch
@@ -132,11 +135,16 @@ impl Membership {
         });
         // Only a ping that knows a pong of a moment ago shows that the view server is there and
         // hears us. Ghosts of others would silence the announces while it looks for us.
-        if sent.is_some_and(|sent| now.since(sent) < self.timing.dead_after()) {
+        let is_live = sent.is_some_and(|sent| now.since(sent) < self.timing.dead_after());
+        if is_live {
             self.heard = Some(now);
             self.announces = 0;
         }
-        let adopt = ping.record.clone().filter(|record| self.accepts(record, holds_copy));
+        // Records of two histories have no order, so a ghost of a former one must not bring a
+        // server without a copy back to it.
+        let adopt = ping.record.clone().filter(|record| {
+            (is_live || self.is_in(record.history)) && self.accepts(record, holds_copy)
+        });
         if let Some(epoch) = ping.promise {
             self.promised = self.promised.max(epoch);
         }

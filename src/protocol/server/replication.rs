@@ -160,7 +160,7 @@ impl Pipeline {
         to: &Wire<'_>,
         outbox: &mut Outbox<A>,
     ) {
-        while self.sent < replica.last() && self.window.has_room(self.flight_bytes) {
+        while self.sent < replica.last() && self.window.has_room(self.flight_bytes, to.limits) {
             if !self.is_waiting() {
                 self.patience.begin_contact(now);
             }
@@ -373,8 +373,8 @@ impl Window {
 
     /// Whether more may be sent.
     #[must_use]
-    pub fn has_room(&self, in_flight: usize) -> bool {
-        in_flight < self.bytes
+    pub fn has_room(&self, in_flight: usize, limits: &Limits) -> bool {
+        in_flight < self.bytes.min(limits.window_bytes)
     }
 
     /// So many bytes have arrived.

@@ -331,7 +331,7 @@ impl Stream {
         outbox: &mut Outbox<A>,
     ) {
         let budget = to.message_bytes();
-        while self.window.has_room(self.flight_bytes) {
+        while self.window.has_room(self.flight_bytes, to.limits) {
             // The walk goes on only when every earlier effect is on its way: what it finds now is
             // newer than they are.
             if self.ready.is_empty() && self.ended.is_none() {

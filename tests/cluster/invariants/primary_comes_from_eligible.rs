@@ -27,38 +27,46 @@ impl PrimaryComesFromEligible {
 
     pub fn on_record(&mut self, record: &Record) -> Result<(), Violation> {
         let recovered = |active: &Record| active.view.id.epoch < record.view.id.epoch;
-        let before =
-            if self.active.as_ref().is_some_and(recovered) { &self.in_force } else { &self.active };
-        if let Some(active) = before
-            && active.view.id < record.view.id
-            && !active.eligible.is_empty()
-        {
-            let primary = record.view.primary.incarnation;
-            if !active.is_eligible(primary) {
-                return Err(violation("is primary but was not eligible", active, record));
-            }
-            let backup = record.view.backup.as_ref().map(|member| member.incarnation);
-            for member in &record.eligible {
-                let grown = record.phase == Phase::Active && backup == Some(member.incarnation);
-                if !active.is_eligible(member.incarnation) && !grown {
-                    return Err(violation("an eligible one appears", active, record));
-                }
-            }
-            // An eligible copy must never be told to empty itself on the way to a promotion that
-            // may not happen.
-            let joins = record.view.joining.as_ref().or(record.view.backup.as_ref());
-            if record.phase == Phase::Proposed
-                && record.view.primary.incarnation != active.view.primary.incarnation
-                && joins.is_some_and(|member| active.is_eligible(member.incarnation))
-            {
-                return Err(violation("an eligible copy would be wiped", active, record));
-            }
+        let follows_active = follows(self.active.as_ref(), record);
+        // A recovery may continue what was recorded last, or what was in force before that.
+        if self.active.as_ref().is_some_and(recovered) && follows_active.is_err() {
+            follows(self.in_force.as_ref(), record)?;
+        } else {
+            follows_active?;
         }
         if record.phase == Phase::Active {
             self.active = Some(record.clone());
         }
         Ok(())
     }
+}
+
+fn follows(before: Option<&Record>, record: &Record) -> Result<(), Violation> {
+    let Some(active) = before else { return Ok(()) };
+    if active.view.id >= record.view.id || active.eligible.is_empty() {
+        return Ok(());
+    }
+    let primary = record.view.primary.incarnation;
+    if !active.is_eligible(primary) {
+        return Err(violation("is primary but was not eligible", active, record));
+    }
+    let backup = record.view.backup.as_ref().map(|member| member.incarnation);
+    for member in &record.eligible {
+        let grown = record.phase == Phase::Active && backup == Some(member.incarnation);
+        if !active.is_eligible(member.incarnation) && !grown {
+            return Err(violation("an eligible one appears", active, record));
+        }
+    }
+    // An eligible copy must never be told to empty itself on the way to a promotion that may not
+    // happen.
+    let joins = record.view.joining.as_ref().or(record.view.backup.as_ref());
+    if record.phase == Phase::Proposed
+        && record.view.primary.incarnation != active.view.primary.incarnation
+        && joins.is_some_and(|member| active.is_eligible(member.incarnation))
+    {
+        return Err(violation("an eligible copy would be wiped", active, record));
+    }
+    Ok(())
 }
 
 fn violation(what: &str, active: &Record, record: &Record) -> Violation {
