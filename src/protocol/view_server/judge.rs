@@ -13,12 +13,13 @@
 //!   (..) active   [..] proposed
 //! ```
 
+use crate::kv::digest;
 use crate::protocol::message::ReportKind;
 use crate::protocol::view::{Member, Phase, Record, View};
 use crate::protocol::view_server::recovery::{Outcome, Recovery};
 use crate::protocol::view_server::{Mode, ViewServer};
 use crate::time::Timestamp;
-use crate::types::{HistoryId, Incarnation, ViewId};
+use crate::types::{Epoch, HistoryId, Incarnation, ViewId};
 
 /// What to do next.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -307,7 +308,10 @@ impl ViewServer {
             Outcome::Recovered(record, reason) => Some(Step::Recover(record, reason)),
             Outcome::Empty { history, number } if self.all_have_reported(now, recovery) => {
                 let first = self.pick_first(now, history)?;
-                let history = history.unwrap_or(HistoryId(self.config.incarnation.0));
+                let history = history.unwrap_or_else(|| {
+                    let Epoch(counter, author) = recovery.epoch();
+                    HistoryId(digest::numbers([counter, author]))
+                });
                 let id = ViewId { epoch: recovery.epoch(), number: number + 1 };
                 let reason = "no server knows of any data: an empty history begins";
                 let record = Box::new(Record::first(history, id, first));

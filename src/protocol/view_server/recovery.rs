@@ -177,7 +177,10 @@ impl Recovery {
         if highest.phase == Phase::Proposed && highest.eligible.is_empty() {
             // Activation would have been reported by its primary: nothing was ever stored.
             let number = highest.view.id.number;
-            return Some(Outcome::Empty { history: Some(highest.history), number });
+            // With a record of our own that others do not follow, another view server may have
+            // begun this very history with somebody who does not answer. Theirs is left alone.
+            let history = self.own.is_none().then_some(highest.history);
+            return Some(Outcome::Empty { history, number });
         }
         let continued = Box::new(self.continued(highest));
         Some(Outcome::Recovered(continued, "the record is recovered".to_owned()))

@@ -6,43 +6,44 @@ use pbkv::protocol::view::{Phase, Record};
 use crate::invariants::Violation;
 use crate::observe::Seen;
 
+/// Active records, oldest first, from the last one that its primary had adopted: the one that could
+/// serve. Later ones may be lost with the view server's disk before anybody heard of them, and then
+/// never were; a recovery may continue any of these, and begin anew if none was ever adopted.
 #[derive(Default)]
 pub struct PrimaryComesFromEligible {
-    active: Option<Record>,
-    /// The last active record that its primary had adopted: the one that could serve. A later one
-    /// may be lost with the view server's disk before anybody heard of it, and then never was.
-    in_force: Option<Record>,
+    active: Vec<Record>,
+    in_force: bool,
 }
 
 impl PrimaryComesFromEligible {
     pub fn on_turn(&mut self, seen: &Seen) {
-        if let Some(active) = &self.active
-            && seen.adopted == Some(active.stamp())
-            && seen.incarnation == active.view.primary.incarnation
-            && self.in_force.as_ref().is_none_or(|in_force| in_force.stamp() < active.stamp())
-        {
-            self.in_force = Some(active.clone());
+        let in_force = self.active.iter().position(|active| {
+            seen.adopted == Some(active.stamp())
+                && seen.incarnation == active.view.primary.incarnation
+        });
+        if let Some(in_force) = in_force {
+            self.active.drain(..in_force);
+            self.in_force = true;
         }
     }
 
     pub fn on_record(&mut self, record: &Record) -> Result<(), Violation> {
-        let recovered = |active: &Record| active.view.id.epoch < record.view.id.epoch;
-        let follows_active = follows(self.active.as_ref(), record);
-        // A recovery may continue what was recorded last, or what was in force before that.
-        if self.active.as_ref().is_some_and(recovered) && follows_active.is_err() {
-            follows(self.in_force.as_ref(), record)?;
-        } else {
-            follows_active?;
+        if let Some(newest) = self.active.last() {
+            let recovered = newest.view.id.epoch < record.view.id.epoch;
+            let mut bases = self.active.iter();
+            let continues = bases.any(|base| follows(base, record).is_ok());
+            if !recovered || (!continues && self.in_force) {
+                follows(newest, record)?;
+            }
         }
         if record.phase == Phase::Active {
-            self.active = Some(record.clone());
+            self.active.push(record.clone());
         }
         Ok(())
     }
 }
 
-fn follows(before: Option<&Record>, record: &Record) -> Result<(), Violation> {
-    let Some(active) = before else { return Ok(()) };
+fn follows(active: &Record, record: &Record) -> Result<(), Violation> {
     if active.view.id >= record.view.id || active.eligible.is_empty() {
         return Ok(());
     }
