@@ -14,7 +14,7 @@ use crate::counts::Counts;
 use crate::run::{self, Outcome};
 
 /// Seeds of an ordinary test run: a few seconds without optimisation.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 1000;
 
 /// Failures that are told in full; more rarely teach more.
 const TOLD: usize = 5;

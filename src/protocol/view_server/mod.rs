@@ -6,7 +6,7 @@
 //! (I4). It decides nothing while it listens after a start, and after a pause of its own it hears
 //! everybody again before it judges anyone.
 //!
-//! Reading order: [`roster`] (who is alive), [`judge`] (what to do next), [`recovery`] (without a
+//! Reading order: `roster` (who is alive), `judge` (what to do next), `recovery` (without a
 //! record), then this file, which carries it out. The counterpart of its pings is
 //! `protocol::server::membership`.
 
