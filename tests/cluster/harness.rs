@@ -53,7 +53,7 @@ pub struct Node {
     /// Handles nothing before this.
     pub paused_until: Instant,
     /// In the middle of a turn until then.
-    busy_until: Instant,
+    pub busy_until: Instant,
     /// The turn that is due, with its ticket; turns with another ticket are void.
     turn: Option<Instant>,
     ticket: u64,

@@ -504,6 +504,8 @@ impl World {
             let rate = self.random.between(950_000, 1_050_000);
             self.nodes[index].clock.set_rate(at, rate);
             self.nodes[index].paused_until = at;
+            // A disk that takes seconds heals as well.
+            self.nodes[index].busy_until = self.nodes[index].busy_until.min(at);
             if self.nodes[index].is_down() {
                 self.start(index);
             } else {

@@ -241,7 +241,11 @@ fn a_copy_of_another_history_takes_no_part() {
     bench.record.history = HistoryId(99);
     bench.record.view.id.epoch = Epoch(50, 1);
     bench.join(2);
-    let pong = bench.tell(2).unwrap();
+    let first = bench.tell(2).unwrap();
+    let record = Some(bench.record.clone());
+    let mut ping = bench.ping_of(2, record);
+    ping.heard = Some(first.token);
+    let pong = bench.ping(2, ping).unwrap();
     assert_eq!((pong.adopted, pong.history, pong.holds_copy), (before, Some(history), true));
     assert_eq!(bench.list(2, "k"), ["1"]);
     // A spare follows, but only the word of a view server that hears it, never a ghost's.
