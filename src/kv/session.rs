@@ -1,4 +1,4 @@
-//! Sessions: what makes a repeated request harmless (exactly once, DESIGN.md rule 8; the idea is
+//! Sessions: what makes a repeated request harmless (exactly once; the idea is
 //! RIFL's, and that of section 6.3 of the Raft dissertation).
 //!
 //! Kept here: a request of a session is executed once, in the order of its number, and its result

@@ -1,4 +1,4 @@
-//! CONTRACT.md section 2: what the client is told, and what it answers.
+//! What the client is told, and what it answers.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! CONTRACT.md section 1: flags, hosts files, exit codes, logs.
+//! Flags, hosts files, exit codes, logs.
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};

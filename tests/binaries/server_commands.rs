@@ -1,4 +1,4 @@
-//! CONTRACT.md sections 1 and 2: what the two servers answer on stdin, and when they leave.
+//! What the two servers answer on stdin, and when they leave.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! CONTRACT.md section 3: plain JSON over UDP, without any library.
+//! Plain JSON over UDP, without any library.
 
 use std::net::SocketAddr;
 use std::process::Command;

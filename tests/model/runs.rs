@@ -1,4 +1,4 @@
-//! The runs of INVARIANTS.md part 3, by its numbers.
+//! The runs of the model checker, from one server to two view servers.
 //!
 //! Each has two sizes: one that every `cargo test` can afford, and a deep one (`scripts/model.sh`,
 //! or `PBKV_MODEL_DEEP=1`) that searches and walks much further. `PBKV_MODEL_SEED` moves the walks to

@@ -1,4 +1,4 @@
-//! What the view server does next: the rules of view changes (DESIGN.md rule 3), as a function of
+//! What the view server does next: the rules of view changes, as a function of
 //! the record and of who is alive. Nothing is changed here.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! A view server without its record (DESIGN.md rule 9): asks every server to promise a new epoch,
+//! A view server without its record: asks every server to promise a new epoch,
 //! and goes on only when what was recorded last is known for certain.
 //!
 //! Only reports given with the promise count: a server that has promised adopts nothing of any
