@@ -45,7 +45,7 @@ use crate::protocol::server::state_transfer::Joining;
 use crate::protocol::view::{Member, Phase, Record, Shown, Stamp};
 use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
-use crate::types::{CallId, HistoryId, Incarnation, OperationNumber, ServerId, ViewId};
+use crate::types::{CallId, Incarnation, OperationNumber, ServerId, ViewId};
 
 /// How a kv server is set up.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -427,7 +427,7 @@ impl Server {
         }
     }
 
-    fn status(&mut self, now: Timestamp) -> Status {
+    fn status(&self) -> Status {
         let record = self.membership.record();
         let me = self.config.incarnation;
         let role = role_name(me, &self.role, record).to_owned();
@@ -457,7 +457,6 @@ impl Server {
                 (replica.store().len(), replica.applied(), eligible && primary.is_synced())
             }
         };
-        let _ = now;
         let id = self.config.id.clone();
         Status { id, incarnation: me, role, view, peer, synced, keys, operations }
     }
@@ -695,7 +694,7 @@ impl Process for Server {
     fn handle_command(&mut self, now: Timestamp, call: CallId, command: Command, outbox: &mut Out) {
         self.begin_turn(now);
         let answer = match command {
-            Command::Status => Answer::Status(self.status(now)),
+            Command::Status => Answer::Status(self.status()),
             Command::Entries(position) => self.entries(&position),
         };
         outbox.push(Effect::Answer(call, answer));
@@ -728,17 +727,11 @@ impl Process for Server {
     }
 }
 
-/// The place in the order and the history, for tests that compare servers.
+/// For tests that compare servers.
 impl Server {
     /// The newest record's place in the order.
     #[must_use]
     pub fn adopted(&self) -> Option<Stamp> {
         self.membership.stamp()
-    }
-
-    /// The history this server follows.
-    #[must_use]
-    pub fn history(&self) -> Option<HistoryId> {
-        self.membership.record().map(|record| record.history)
     }
 }
