@@ -10,17 +10,17 @@ use crate::observe::Seen;
 
 #[derive(Default)]
 pub struct AdoptedViewNeverDecreases {
-    adopted: BTreeMap<usize, (Incarnation, Option<Stamp>)>,
+    adopted: BTreeMap<Incarnation, Option<Stamp>>,
 }
 
 impl AdoptedViewNeverDecreases {
     pub fn on_turn(&mut self, server: usize, seen: &Seen) -> Result<(), Violation> {
-        let known = self.adopted.entry(server).or_insert((seen.incarnation, seen.adopted));
-        if known.0 == seen.incarnation && seen.adopted < known.1 {
-            let detail = format!("s{server} went from {:?} to {:?}", known.1, seen.adopted);
+        let known = self.adopted.entry(seen.incarnation).or_insert(seen.adopted);
+        if seen.adopted < *known {
+            let detail = format!("s{server} went from {known:?} to {:?}", seen.adopted);
             return Err(Violation::new("adopted-view-never-decreases", detail));
         }
-        *known = (seen.incarnation, seen.adopted);
+        *known = seen.adopted;
         Ok(())
     }
 }
