@@ -151,7 +151,7 @@ pub struct World {
     /// When the present view server sent each ping that was not answered yet, by nonce.
     pub pinged: BTreeMap<u64, Instant>,
     /// The view server is told all addresses in its hosts file.
-    has_hosts: bool,
+    pub has_hosts: bool,
     pub datagrams: Vec<Datagram>,
     messages: Vec<Message>,
     answers: Vec<(CallId, Answered)>,

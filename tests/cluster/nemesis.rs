@@ -398,11 +398,11 @@ impl World {
             }
             return;
         }
-        if let Some(previous) = previous
-            && previous.history != record.history
-            && !self.plan.careful
-            && self.nemesis.ever_lost
-        {
+        let other_history = previous.is_some_and(|previous| previous.history != record.history);
+        if other_history && self.nemesis.ever_lost && !self.checks.anybody_has_served() {
+            // Nothing was ever stored in the history that is given up.
+            self.checks.new_history();
+        } else if other_history && !self.plan.careful && self.nemesis.ever_lost {
             // Legal: nobody who knew the old history answered in time.
             self.nemesis.forked = true;
             self.counts.add(Count::Forks);

@@ -116,6 +116,11 @@ impl Checks {
         self.view_ids = Default::default();
     }
 
+    /// Whether the present history has had a primary that knew that it was one.
+    pub fn anybody_has_served(&self) -> bool {
+        self.succession.in_force
+    }
+
     /// Looks at every copy in full.
     pub fn in_full(&mut self, nodes: &[Node], truth: Option<&Record>) -> Result<(), Violation> {
         let Some(truth) = truth else { return Ok(()) };
