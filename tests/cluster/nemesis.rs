@@ -399,8 +399,12 @@ impl World {
             return;
         }
         let other_history = previous.is_some_and(|previous| previous.history != record.history);
-        if other_history && self.nemesis.ever_lost && !self.checks.anybody_has_served() {
-            // Nothing was ever stored in the history that is given up.
+        if other_history
+            && self.nemesis.ever_lost
+            && !self.nemesis.two_decided
+            && !self.checks.anybody_has_served()
+        {
+            // Nothing was ever stored in the history that is given up, and nothing will be.
             self.checks.new_history();
         } else if other_history && !self.plan.careful && self.nemesis.ever_lost {
             // Legal: nobody who knew the old history answered in time.

@@ -157,8 +157,9 @@ fn a_joiner_is_no_backup_before_it_has_heard_that_its_copy_is_kept() {
     next_operation_takes(&mut world);
 }
 
-/// Sequence: 1. the primary is silent, the backup is proposed and adopts .. 2. the view server is
-/// stopped .. 3. the backup dies, the primary is there again .. 4. the view server goes on.
+/// Sequence: 1. the primary is silent, the backup is proposed .. 2. the view server restarts and
+/// listens; the backup shows that it has adopted .. 3. the view server is stopped, the backup dies,
+/// the primary is there again .. 4. the view server goes on.
 #[test]
 fn a_view_server_that_was_stopped_activates_nobody_who_died_meanwhile() {
     for seed in 0..4 {
@@ -166,17 +167,18 @@ fn a_view_server_that_was_stopped_activates_nobody_who_died_meanwhile() {
         let (primary, backup) = (role(&world, false), role(&world, true));
         world.nodes[primary].paused_until = world.now + 400 * MS;
         run_until(&mut world, 1_000 * MS, |world| phase(world) == Some(Phase::Proposed));
-        world.nodes[VIEW].paused_until = world.now + 1_000 * MS;
+        world.crash(VIEW);
+        world.start(VIEW);
         run_until(&mut world, 100 * MS, |world| {
             let server = world.nodes[backup].server().expect("it lives");
             let adopted = server.inspect().record.map(|record| record.stamp());
             adopted == world.truth.as_ref().map(|truth| truth.record.stamp())
         });
-        world.run_until(world.now + 5 * MS);
+        world.run_until(world.now + 60 * MS);
+        assert_eq!(phase(&world), Some(Phase::Proposed), "it listens\n{}", world.trace);
+        world.nodes[VIEW].paused_until = world.now + 1_000 * MS;
         world.crash(backup);
-        world.replan(primary);
         world.run_until(world.now + 1_000 * MS);
-        world.replan(VIEW);
         next_operation_takes(&mut world);
     }
 }
@@ -240,7 +242,7 @@ fn two_histories(seed: u64) -> World {
     world.network.kept = Some(Vec::new());
     run_until(&mut world, 3_000 * MS, |world| phase(world) == Some(Phase::Proposed));
     world.network.sieve = Some(|packet| packet.to == VIEW);
-    world.run_until(world.now + 20 * MS);
+    world.run_until(world.now + 120 * MS);
     world.crash(VIEW);
     world.disk = None;
     (world.nemesis.record_lost, world.nemesis.ever_lost) = (true, true);
@@ -288,9 +290,8 @@ fn a_second_view_server_at_the_first_start_makes_nobody_give_up_what_was_written
     world.plan.careful = false;
     run_until(&mut world, 3_000 * MS, |world| phase(world) == Some(Phase::Proposed));
     let first = role(&world, false);
-    world.run_until(world.now + MS / 2);
+    // The server hears of the proposal, and its answer is lost.
     world.network.block(first, VIEW);
-    // The server has heard of the proposal, and its answer is lost.
     run_until(&mut world, 2_000 * MS, |world| {
         world.truth.as_ref().is_some_and(|truth| {
             truth.record.view.primary.incarnation != world.nodes[first].incarnation
@@ -309,11 +310,13 @@ fn a_second_view_server_at_the_first_start_makes_nobody_give_up_what_was_written
     world.end(old);
     join_again(&mut world, first, VIEW);
     world.run_until(world.now + 3_000 * MS);
+    assert_sound_so_far(&world);
     // Its view server has begun another history behind its back: that is for a person to sort out,
     // and the simulation goes no further by itself.
     world.nemesis.forked = false;
     (0..=3).for_each(|node| join_again(&mut world, second, node));
     world.run_until(world.now + 1_000 * MS);
+    assert_sound_so_far(&world);
     assert_eq!(observed(&world, second), written, "{}", world.trace);
 }
 
