@@ -42,6 +42,9 @@ impl Model for World {
             Property::always(properties::PRIMARY_COMES_FROM_ELIGIBLE, |_, state| {
                 holds(state, properties::PRIMARY_COMES_FROM_ELIGIBLE)
             }),
+            Property::always(properties::ELIGIBLE_SET_KEEPS_A_LIVING_COPY, |_, state| {
+                holds(state, properties::ELIGIBLE_SET_KEEPS_A_LIVING_COPY)
+            }),
             Property::always(properties::ADOPTED_VIEW_NEVER_DECREASES, |_, state| {
                 holds(state, properties::ADOPTED_VIEW_NEVER_DECREASES)
             }),
@@ -100,13 +103,14 @@ pub fn search(title: &str, plan: Plan, most: usize) -> Covered {
     let goals = &world.goals;
     println!(
         "{title}: {states} states, depth {depth}, {}, {} failovers, {} swapped, {} spares promoted, \
-         {} duplicates suppressed, {} refused in {:.1}s",
+         {} duplicates suppressed, {} refused, {} reads by lease in {:.1}s",
         if is_complete { "complete" } else { "cut" },
         properties::seen(&goals.failovers),
         properties::seen(&goals.swapped_roles),
         properties::seen(&goals.spare_promoted),
         properties::seen(&goals.duplicate_suppressed),
         properties::seen(&goals.evicted_refused),
+        properties::seen(&goals.read_by_lease),
         begun.elapsed().as_secs_f32()
     );
     Covered { states, depth, is_complete, world }
@@ -140,13 +144,14 @@ pub fn explain(plan: &Plan, events: &[Event]) -> String {
                 format!("s{} to s{}: {:?}", names.0, names.1, packet.message)
             }),
             Event::Show { record, .. } => brief(&state.records[*record]),
-            Event::Ask { client, call, .. } => {
+            Event::Ask { client, call, .. } | Event::AskLate { client, call, .. } => {
                 format!("{:?}", state.clients[*client].calls[*call].ask)
             }
-            Event::Rule { .. } => {
+            Event::Rule { .. } | Event::RuleInSilence { .. } => {
                 format!("after {}", brief(&state.records[state.records.len() - 1]))
             }
-            Event::Crash(_) | Event::Timer(_) | Event::Flush(_) => String::new(),
+            Event::Release(held) => format!("{:?}", state.held[*held]),
+            Event::Crash(_) | Event::Timer(_) | Event::Flush(_) | Event::Grant(_) => String::new(),
         };
         lines += &format!("  {event:?} {detail}\n");
         if let Some(next) = world.happen(&state, event) {

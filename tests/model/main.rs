@@ -25,6 +25,7 @@
 mod bounded;
 mod clients;
 mod heal;
+mod leases;
 mod properties;
 mod ruling;
 mod runs;

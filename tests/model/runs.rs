@@ -112,6 +112,16 @@ fn run_6_a_server_loses_its_memory_at_any_step() {
 }
 
 #[test]
+fn run_6_the_primary_dies_and_its_backup_is_cut_off_a_moment_before() {
+    let scripts = scripts(&[&[Append(1), Get]]);
+    let plan =
+        Plan { scripts, rulings: 2, crashes: 1, silences: true, servers: 2, ..Plan::default() };
+    let covered = search("6 silence", plan, states(20_000, 2_000_000));
+    done(&covered);
+    assert!(seen(&covered.goals().failovers) > 0);
+}
+
+#[test]
 fn run_7_a_spare_joins_while_two_clients_append() {
     let scripts = scripts(&[&[Append(1)], &[Append(2), Get]]);
     let plan = Plan { scripts, start: Start::Alone, rulings: 3, crashes: 1, ..Plan::default() };
@@ -173,6 +183,7 @@ fn run_14_no_state_is_without_a_way_out() {
 const STORM: Faults = Faults {
     lease_reads: false,
     restarts: 0,
+    other_flags: false,
     record_loss: false,
     second_view_server: false,
     crashes: 1,
@@ -199,6 +210,17 @@ fn run_8_a_read_at_the_former_primary_while_its_successor_writes() {
 }
 
 #[test]
+fn run_9_a_lease_of_the_former_primary_and_a_write_at_its_successor() {
+    let scripts = scripts(&[&[Append(1)], &[Get]]);
+    let start = Start::Leased;
+    let plan = Plan { servers: 2, scripts, start, rulings: 2, grants: 1, ..Plan::default() };
+    let covered = search("9 one lease", plan, states(100_000, 2_000_000));
+    done(&covered);
+    assert!(seen(&covered.goals().read_by_lease) > 0, "a read is answered under a lease");
+    assert!(seen(&covered.goals().failovers) > 0);
+}
+
+#[test]
 fn run_9_leases_on_clocks_that_drift() {
     let faults = Faults { lease_reads: true, ..STORM };
     let world = timed::walk("9 leases", &busy(), faults, walks(250, 20_000), 3000);
@@ -217,7 +239,7 @@ fn run_7_joins_and_failovers_while_all_clocks_run() {
 
 #[test]
 fn run_10_the_view_server_restarts_with_and_without_its_record() {
-    let with = Faults { lease_reads: true, restarts: 4, ..STORM };
+    let with = Faults { lease_reads: true, restarts: 4, other_flags: true, ..STORM };
     timed::walk("10 with its record", &busy(), with, walks(1000, 20_000), 3000);
     let without = Faults { record_loss: true, crashes: 0, ..with };
     timed::walk("10 without its record", &busy(), without, walks(1000, 20_000), 3000);
