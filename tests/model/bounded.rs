@@ -1,6 +1,8 @@
 //! Exhaustive search: the world as a model of stateright.
 
 use pbkv::protocol::view::{Member, Record};
+use std::time::{Duration, Instant};
+
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use crate::properties::{self, Goals};
@@ -72,17 +74,44 @@ impl Covered {
     }
 }
 
+/// Says now and then how far a long run has come.
+pub struct Progress {
+    title: String,
+    begun: Instant,
+    /// Times it was said.
+    said: u32,
+}
+
+impl Progress {
+    pub fn new(title: &str) -> Progress {
+        Progress { title: title.to_owned(), begun: Instant::now(), said: 0 }
+    }
+
+    pub fn say(&mut self, what: impl FnOnce() -> String) {
+        let elapsed = self.begun.elapsed();
+        if elapsed > Duration::from_secs(30) * (self.said + 1) {
+            self.said += 1;
+            println!("{}: {} so far in {}s", self.title, what(), elapsed.as_secs());
+        }
+    }
+}
+
 /// Searches every state of a plan, up to a number of states, and reports. Panics with the events
 /// that lead to a broken property.
 pub fn search(title: &str, plan: Plan, most: usize) -> Covered {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let checker = World::new(plan.clone())
         .checker()
         .finish_when(HasDiscoveries::AnyFailures)
         .target_state_count(most)
         .threads(1)
-        .spawn_bfs()
-        .join();
+        .spawn_bfs();
+    let mut progress = Progress::new(title);
+    while !checker.is_done() {
+        std::thread::sleep(Duration::from_millis(10));
+        progress.say(|| format!("{} states", checker.unique_state_count()));
+    }
+    let checker = checker.join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
     let discovered = checker.discoveries();
     for (property, path) in &discovered {

@@ -98,3 +98,66 @@ impl World {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clients::Do::Get;
+    use crate::world::{Event, Plan};
+
+    fn world() -> (World, State) {
+        let scripts = vec![vec![Get]];
+        let world = World::new(Plan { servers: 2, scripts, grants: 1, ..Plan::default() });
+        let state = world.initial();
+        (world, state)
+    }
+
+    /// Delivers the ping, then asks s1: when the answer must have left, if it is under a lease.
+    fn lease(world: &World, state: State) -> Option<Timestamp> {
+        let ping = state.network.order[0];
+        let state = world.force(state, &Event::Deliver(ping));
+        let state = world.force(state, &Event::Ask { client: 0, call: 1, server: 0 });
+        state.held.first().map(|held| held.before)
+    }
+
+    #[test]
+    fn pings_that_say_nothing_new_leave_an_equal_state_however_many_they_are() {
+        let (world, state) = world();
+        let mut pinged = state.clone();
+        for _ in 0..3 {
+            let me = state.incarnations[0];
+            let changed = world.turn(&mut pinged, 0, |server, now, outbox| {
+                let ping = ruling::ping(Incarnation(901), me, None);
+                server.handle_message(now, client_address(), ping, outbox);
+            });
+            assert_eq!(changed, None);
+        }
+        assert_eq!(pinged.servers[0], state.servers[0]);
+        assert_eq!(pinged.fingerprint(), state.fingerprint());
+    }
+
+    #[test]
+    fn a_ghost_of_a_ping_is_not_the_same_as_one_that_names_a_remembered_pong() {
+        let (world, state) = world();
+        let live = world.happen(&state, &Event::Grant(0)).expect("s1 serves");
+        let mut ghost = live.clone();
+        Arc::make_mut(&mut ghost.servers[0]).forget_pongs(|_| false);
+        assert_ne!(live.fingerprint(), ghost.fingerprint());
+        assert!(lease(&world, live).is_some());
+        assert_eq!(lease(&world, ghost), None);
+    }
+
+    #[test]
+    fn pings_that_name_pongs_of_different_times_are_different() {
+        let (world, state) = world();
+        let wait = Duration::from_millis(50);
+        let mut early = world.happen(&state, &Event::Grant(0)).expect("s1 serves");
+        world.pass(&mut early, wait);
+        let mut late = state;
+        world.pass(&mut late, wait);
+        let late = world.happen(&late, &Event::Grant(0)).expect("s1 serves");
+        assert_eq!(early.clocks, late.clocks);
+        assert_ne!(early.fingerprint(), late.fingerprint());
+        assert!(lease(&world, early) < lease(&world, late));
+    }
+}

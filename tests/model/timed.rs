@@ -20,6 +20,7 @@ use pbkv::protocol::{Effect, Outbox, Process};
 use pbkv::time::Timestamp;
 use pbkv::types::{CallId, Incarnation};
 
+use crate::bounded::Progress;
 use crate::clients::Client;
 use crate::properties::{
     Broken, ELIGIBLE_SET_KEEPS_A_LIVING_COPY, NEVER_WEDGED, broken, count,
@@ -587,7 +588,9 @@ pub fn walk(
     let world = World::new(plan.clone());
     let count = seeds.end - seeds.start;
     let (mut events, mut views) = (0_usize, 0_usize);
-    for seed in seeds {
+    let mut progress = Progress::new(title);
+    for seed in seeds.clone() {
+        progress.say(|| format!("{} walks", seed - seeds.start));
         let mut timed = Timed::new(&world, faults, seed);
         for _ in 0..depth {
             timed.step();
