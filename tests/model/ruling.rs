@@ -58,12 +58,12 @@ impl Scene {
     /// What answers at an address after so long.
     fn answerer(&self, at: SocketAddr, after: Duration) -> Option<&Living> {
         let dead_after = self.timing.dead_after();
-        self.living.iter().filter(|(index, _)| address(*index) == at).find(|(index, _)| {
-            match self.dies {
-                None => true,
-                Some(dies) if dies == *index => after < dead_after * 9 / 10,
-                Some(_) => after > dead_after * 2,
-            }
+        self.living.iter().filter(|(index, _)| address(*index) == at).find(|(index, _)| match self
+            .dies
+        {
+            None => true,
+            Some(dies) if dies == *index => after < dead_after * 9 / 10,
+            Some(_) => after > dead_after * 2,
         })
     }
 }
@@ -168,8 +168,7 @@ enum End {
 fn play(record: &Record, scene: &Scene) -> End {
     let start = Timestamp(1_000_000_000);
     let timing = scene.timing;
-    let config =
-        ViewServerConfig { incarnation: VIEW_SERVER, timing, hosts: BTreeMap::new() };
+    let config = ViewServerConfig { incarnation: VIEW_SERVER, timing, hosts: BTreeMap::new() };
     let mut durable = DurableRecord { record: record.clone(), addresses: BTreeMap::new() };
     let mut view_server = ViewServer::new(start, config, Some(durable.clone()));
     let mut outbox = Outbox::default();

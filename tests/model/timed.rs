@@ -6,25 +6,23 @@
 //! it is due or later (a pause). An answer under a lease waits for its sending, so that a pause can
 //! come between. What servers send is kept for ever and may arrive again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pbkv::config::Timing;
-use pbkv::protocol::message::{Message, Request};
+use pbkv::protocol::message::{Message, ReportKind, Request};
 use pbkv::protocol::server::{Answer, Server};
 use pbkv::protocol::view::Record;
 use pbkv::protocol::view_server::{self, DurableRecord, ViewServer, ViewServerConfig};
 use pbkv::protocol::{Effect, Outbox, Process};
 use pbkv::time::Timestamp;
-use pbkv::types::{CallId, Incarnation};
+use pbkv::types::{CallId, Incarnation, ViewId};
 
 use crate::bounded::Progress;
 use crate::clients::Client;
-use crate::properties::{
-    Broken, ELIGIBLE_SET_KEEPS_A_LIVING_COPY, NEVER_WEDGED, broken, count,
-};
+use crate::properties::{Broken, ELIGIBLE_SET_KEEPS_A_LIVING_COPY, NEVER_WEDGED, broken, count};
 use crate::ruling::{hasty, timing};
 use crate::walk::Random;
 use crate::world::{Plan, START, State, VIEW_SERVER, World, address, client_address, name};
@@ -86,6 +84,8 @@ pub struct Timed<'a> {
     looked: Vec<Option<Timestamp>>,
     /// When the processes died that are no more.
     died: BTreeMap<Incarnation, u64>,
+    /// Who was reported stalled or different, and in which view: silence is not all there is.
+    reported: BTreeSet<(ViewId, Incarnation)>,
     views: Vec<View>,
     view_incarnation: u64,
     packets: Vec<Arc<Packet>>,
@@ -118,6 +118,7 @@ impl<'a> Timed<'a> {
             paused_until: vec![0; servers],
             looked: vec![None; servers],
             died: BTreeMap::new(),
+            reported: BTreeSet::new(),
             views: Vec::new(),
             view_incarnation: 900,
             packets: Vec::new(),
@@ -142,12 +143,7 @@ impl<'a> Timed<'a> {
         self.views.push(view);
     }
 
-    fn view_server(
-        &mut self,
-        durable: Option<DurableRecord>,
-        rate: u64,
-        timing: Timing,
-    ) -> View {
+    fn view_server(&mut self, durable: Option<DurableRecord>, rate: u64, timing: Timing) -> View {
         self.view_incarnation += 1;
         let config = ViewServerConfig {
             incarnation: Incarnation(self.view_incarnation),
@@ -284,14 +280,19 @@ impl<'a> Timed<'a> {
         let View { core, dead_after, rate, .. } = &self.views[number];
         let (now, mut outbox) = (self.clock(*rate), Outbox::default());
         core.clone().handle_command(now, CallId(0), view_server::Command::Status, &mut outbox);
-        let Some(Effect::Answer(_, view_server::Answer::Status(status))) = outbox.drain().last()
-        else {
-            unreachable!("a status is asked for and answered at once");
-        };
+        let status = outbox.drain().find_map(|effect| {
+            if let Effect::Answer(_, view_server::Answer::Status(status)) = effect {
+                return Some(status);
+            }
+            None
+        });
+        let status = status.expect("a status is asked for and answered at once");
         let died = record.eligible.iter().filter_map(|it| self.died.get(&it.incarnation)).max();
         let judged = status.servers.iter().filter_map(|it| {
             let running = self.state.incarnations.iter().any(|one| Some(*one) == it.incarnation);
-            let eligible = it.incarnation.is_some_and(|one| former.is_eligible(one));
+            let eligible = it.incarnation.is_some_and(|one| {
+                former.is_eligible(one) && !self.reported.contains(&(former.view.id, one))
+            });
             let over = it.silent?.checked_sub(*dead_after)?;
             let over = u64::try_from(over.as_nanos()).ok()? * 100 / rate;
             (running && eligible).then(|| self.now.saturating_sub(over))
@@ -321,6 +322,13 @@ impl<'a> Timed<'a> {
                 server.handle_message(now, from, message, outbox);
             });
             return;
+        }
+        if let Message::Pong(pong) = &packet.message {
+            let failed = pong.reports.iter().filter(|report| match report.kind {
+                ReportKind::Stalled | ReportKind::Diverged => true,
+                ReportKind::CaughtUp | ReportKind::Synced => false,
+            });
+            self.reported.extend(failed.map(|report| (report.view, report.about)));
         }
         // Every view server hears the announces; pongs name the one they answer.
         for number in 0..self.views.len() {

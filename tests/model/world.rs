@@ -16,8 +16,8 @@ use pbkv::time::Timestamp;
 use pbkv::types::{Epoch, HistoryId, Incarnation, ServerId, ViewId};
 
 use crate::clients::{self, Client, Do, Told};
-use crate::properties::{Broken, Goals, NO_STALE_READ, count};
 use crate::leases::Held;
+use crate::properties::{Broken, Goals, NO_STALE_READ, count};
 use crate::ruling::{self, Living, Ruling, Rulings, Scene};
 
 /// Where clients are: their answers are taken at once and never travel.
