@@ -259,8 +259,9 @@ impl<'a> Timed<'a> {
         // When a record is lost, or there are two view servers, a record can have been durable and
         // never be followed, because everybody has promised a higher epoch: then the next one need
         // not come from its eligible set. What was acknowledged must still be there, and nobody
-        // begins an empty history under the old one's name.
-        if (!self.lost_record || record.view.genesis)
+        // begins an empty history under the old one's name, once somebody has served in that.
+        let begins_anew = record.view.genesis && !self.state.served.is_empty();
+        if (!self.lost_record || begins_anew)
             && let Err(broken) = self.state.check_record(&record)
         {
             self.fail(broken);
