@@ -217,6 +217,15 @@ mod tests {
     }
 
     #[test]
+    fn the_wait_for_a_lease_is_longer_than_the_lease_on_any_clock_that_is_trusted() {
+        for lease in [ms(9), ms(180), ms(7_200)] {
+            // The grantor's clock runs fast, the holder's slow.
+            assert!(lease_wait(lease) * (10 - DRIFT_TENTHS) >= lease * (10 + DRIFT_TENTHS));
+            assert!(lease_wait(lease) < lease * 13 / 10, "and not much longer");
+        }
+    }
+
+    #[test]
     fn a_lease_with_worst_drift_is_over_when_death_is_judged() {
         for dead_after in [3, 10, 40, 250, 9_999] {
             let timing = Timing::new(ms(1), ms(dead_after), true).unwrap();
