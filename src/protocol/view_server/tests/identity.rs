@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::bench::{Bench, ms};
 use crate::config::Timing;
 use crate::protocol::Process;
-use crate::protocol::message::Message;
+use crate::protocol::message::{Message, ReportKind};
 use crate::protocol::view::Phase;
 use crate::types::Incarnation;
 
@@ -180,6 +180,31 @@ fn an_answer_to_an_old_ping_is_no_sign_of_life() {
     bench.tell(to, pong);
     bench.run(ms(60));
     assert!(!bench.eligible().contains(&backup), "what it said long ago keeps it alive");
+}
+
+#[test]
+fn a_late_answer_to_an_earlier_ping_is_a_sign_of_life_and_no_news() {
+    // Sequence (D21): one answer is delayed, and overtaken by the next one.
+    let mut bench = Bench::pair();
+    let backup = bench.incarnation("s2");
+    bench.server("s1").speaks = false;
+    let from = bench.pings.len();
+    let is_its = |ping: &&(_, SocketAddr, _)| ping.1.port() == 1001;
+    bench.run_until(|bench| bench.pings[from..].iter().any(|ping| is_its(&ping)));
+    let (sent, to, ping) = bench.pings[from..].iter().find(is_its).cloned().unwrap();
+    bench.server("s1").says = vec![(backup, ReportKind::Stalled)];
+    let late = bench.server("s1").on_ping(sent, &ping);
+    bench.run(ms(5));
+    bench.server("s1").says = Vec::new();
+    bench.server("s1").speaks = true;
+    bench.run(ms(60));
+    let primary = bench.record().view.primary.clone();
+    let before = bench.view_server.roster.known(&primary).unwrap().clone();
+    bench.tell(to, late);
+    let known = bench.view_server.roster.known(&primary).unwrap();
+    assert_eq!((known.answered, known.token), (before.answered, before.token));
+    assert_eq!(known.reports, before.reports);
+    assert!(known.heard > before.heard);
 }
 
 #[test]
