@@ -228,6 +228,22 @@ fn a_challenger_that_died_meanwhile_is_not_taken_for_alive() {
 }
 
 #[test]
+fn ghosts_do_not_push_out_a_process_that_has_answered() {
+    // Sequence (D51): s3 restarts and answers; before its predecessor is judged, announces of
+    // processes that are long gone arrive.
+    let mut bench = Bench::pair();
+    let new = bench.start("s3");
+    bench.run(ms(40));
+    for ghost in 500..530 {
+        bench.announce("s3", Incarnation(ghost), "127.0.0.1:7003");
+        bench.run(ms(10));
+    }
+    let status = bench.status();
+    let known = status.servers.iter().find(|server| server.id == "s3".into()).unwrap();
+    assert_eq!((known.incarnation, known.alive), (Some(new), true));
+}
+
+#[test]
 fn a_server_that_moved_is_found_where_it_announces_itself() {
     let mut bench = Bench::pair();
     bench.cut("s1");
