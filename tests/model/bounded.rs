@@ -1,6 +1,8 @@
 //! Exhaustive search: the world as a model of stateright.
 
 use pbkv::protocol::view::{Member, Record};
+use std::time::{Duration, Instant};
+
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use crate::properties::{self, Goals};
@@ -42,6 +44,9 @@ impl Model for World {
             Property::always(properties::PRIMARY_COMES_FROM_ELIGIBLE, |_, state| {
                 holds(state, properties::PRIMARY_COMES_FROM_ELIGIBLE)
             }),
+            Property::always(properties::ELIGIBLE_SET_KEEPS_A_LIVING_COPY, |_, state| {
+                holds(state, properties::ELIGIBLE_SET_KEEPS_A_LIVING_COPY)
+            }),
             Property::always(properties::ADOPTED_VIEW_NEVER_DECREASES, |_, state| {
                 holds(state, properties::ADOPTED_VIEW_NEVER_DECREASES)
             }),
@@ -69,17 +74,44 @@ impl Covered {
     }
 }
 
+/// Says now and then how far a long run has come.
+pub struct Progress {
+    title: String,
+    begun: Instant,
+    /// Times it was said.
+    said: u32,
+}
+
+impl Progress {
+    pub fn new(title: &str) -> Progress {
+        Progress { title: title.to_owned(), begun: Instant::now(), said: 0 }
+    }
+
+    pub fn say(&mut self, what: impl FnOnce() -> String) {
+        let elapsed = self.begun.elapsed();
+        if elapsed > Duration::from_secs(30) * (self.said + 1) {
+            self.said += 1;
+            println!("{}: {} so far in {}s", self.title, what(), elapsed.as_secs());
+        }
+    }
+}
+
 /// Searches every state of a plan, up to a number of states, and reports. Panics with the events
 /// that lead to a broken property.
 pub fn search(title: &str, plan: Plan, most: usize) -> Covered {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let checker = World::new(plan.clone())
         .checker()
         .finish_when(HasDiscoveries::AnyFailures)
         .target_state_count(most)
         .threads(1)
-        .spawn_bfs()
-        .join();
+        .spawn_bfs();
+    let mut progress = Progress::new(title);
+    while !checker.is_done() {
+        std::thread::sleep(Duration::from_millis(10));
+        progress.say(|| format!("{} states", checker.unique_state_count()));
+    }
+    let checker = checker.join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
     let discovered = checker.discoveries();
     for (property, path) in &discovered {
@@ -100,13 +132,14 @@ pub fn search(title: &str, plan: Plan, most: usize) -> Covered {
     let goals = &world.goals;
     println!(
         "{title}: {states} states, depth {depth}, {}, {} failovers, {} swapped, {} spares promoted, \
-         {} duplicates suppressed, {} refused in {:.1}s",
+         {} duplicates suppressed, {} refused, {} reads by lease in {:.1}s",
         if is_complete { "complete" } else { "cut" },
         properties::seen(&goals.failovers),
         properties::seen(&goals.swapped_roles),
         properties::seen(&goals.spare_promoted),
         properties::seen(&goals.duplicate_suppressed),
         properties::seen(&goals.evicted_refused),
+        properties::seen(&goals.read_by_lease),
         begun.elapsed().as_secs_f32()
     );
     Covered { states, depth, is_complete, world }
@@ -140,13 +173,14 @@ pub fn explain(plan: &Plan, events: &[Event]) -> String {
                 format!("s{} to s{}: {:?}", names.0, names.1, packet.message)
             }),
             Event::Show { record, .. } => brief(&state.records[*record]),
-            Event::Ask { client, call, .. } => {
+            Event::Ask { client, call, .. } | Event::AskLate { client, call, .. } => {
                 format!("{:?}", state.clients[*client].calls[*call].ask)
             }
-            Event::Rule { .. } => {
+            Event::Rule { .. } | Event::RuleInSilence { .. } => {
                 format!("after {}", brief(&state.records[state.records.len() - 1]))
             }
-            Event::Crash(_) | Event::Timer(_) | Event::Flush(_) => String::new(),
+            Event::Release(held) => format!("{:?}", state.held[*held]),
+            Event::Crash(_) | Event::Timer(_) | Event::Flush(_) | Event::Grant(_) => String::new(),
         };
         lines += &format!("  {event:?} {detail}\n");
         if let Some(next) = world.happen(&state, event) {

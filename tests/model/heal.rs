@@ -11,9 +11,7 @@ const ROUNDS: usize = 40;
 impl World {
     /// Whether anybody who may serve is left.
     fn has_copy(state: &State) -> bool {
-        state.records.last().is_some_and(|record| {
-            state.incarnations.iter().any(|incarnation| record.is_eligible(*incarnation))
-        })
+        state.records.last().is_some_and(|record| state.has_living_copy(record))
     }
 
     /// Lets everybody be alive and every message arrive, and asks for what is not answered.
@@ -39,6 +37,9 @@ impl World {
                     }
                     state = self.calm(state, everybody);
                 }
+            }
+            while !state.held.is_empty() {
+                state = self.force(state, &Event::Release(0));
             }
             if let Some(broken) = state.broken {
                 return Err(broken);

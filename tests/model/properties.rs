@@ -14,6 +14,7 @@ pub const BACKUP_HOLDS_EVERY_ACKED_OP: &str = "backup-holds-every-acked-op";
 pub const APPLIED_ONCE: &str = "applied-once";
 pub const NO_STALE_READ: &str = "no-stale-read";
 pub const PRIMARY_COMES_FROM_ELIGIBLE: &str = "primary-comes-from-eligible";
+pub const ELIGIBLE_SET_KEEPS_A_LIVING_COPY: &str = "eligible-set-keeps-a-living-copy";
 pub const ADOPTED_VIEW_NEVER_DECREASES: &str = "adopted-view-never-decreases";
 pub const SAME_NUMBER_SAME_DIGEST: &str = "same-number-same-digest";
 pub const NEVER_WEDGED: &str = "never-wedged";
@@ -116,6 +117,29 @@ impl State {
                 let detail = format!("s{} and s{} differ at {applied}", index + 1, other + 1);
                 return broken(SAME_NUMBER_SAME_DIGEST, detail);
             }
+        }
+        Ok(())
+    }
+
+    /// Whether an eligible process is still running.
+    pub fn has_living_copy(&self, record: &Record) -> bool {
+        self.incarnations.iter().any(|incarnation| record.is_eligible(*incarnation))
+    }
+
+    /// Whether the last active primary goes on alone, is dead, and leaves somebody out who lives.
+    pub fn throws_away(&self, former: &Record, record: &Record) -> bool {
+        let goes_on = record.keeps_primary()
+            && former.last_primary.as_ref().map(|it| it.incarnation)
+                == Some(record.view.primary.incarnation);
+        goes_on && self.has_living_copy(former) && !self.has_living_copy(record)
+    }
+
+    /// Checks that nobody alive was left out for a primary that had died before.
+    pub fn check_kept(&self, record: &Record) -> Check {
+        let Some(former) = self.records.last() else { return Ok(()) };
+        if self.throws_away(former, record) {
+            let detail = format!("after {former:?} comes {record:?}");
+            return broken(ELIGIBLE_SET_KEEPS_A_LIVING_COPY, detail);
         }
         Ok(())
     }

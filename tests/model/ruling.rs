@@ -21,7 +21,7 @@ use pbkv::config::Timing;
 use pbkv::protocol::message::{Announce, Message, Ping, Pong};
 use pbkv::protocol::server::{Answer, Server};
 use pbkv::protocol::view::Record;
-use pbkv::protocol::view_server::{self, DurableRecord, ViewServer, ViewServerConfig};
+use pbkv::protocol::view_server::{DurableRecord, ViewServer, ViewServerConfig};
 use pbkv::protocol::{Effect, Outbox, Process};
 use pbkv::time::Timestamp;
 use pbkv::types::Incarnation;
@@ -36,16 +36,57 @@ pub fn timing(lease_reads: bool) -> Timing {
     Timing::new(ping_interval, dead_after, lease_reads).expect("a legal timing")
 }
 
+/// Flags of a view server that grants no leases, and judges sooner than those of [`timing`] end.
+pub fn hasty() -> Timing {
+    let (ping_interval, dead_after) = (Duration::from_millis(10), Duration::from_millis(30));
+    Timing::new(ping_interval, dead_after, false).expect("a legal timing")
+}
+
 /// A server that is alive in a scene: its index, and what it answers to any ping.
 pub type Living = (usize, Pong);
 
+/// Who answers a view server that has just started.
+#[derive(Clone, Hash, Debug)]
+pub struct Scene {
+    pub timing: Timing,
+    /// Answers for less than dead-after and never again; the others answer only later than that.
+    pub dies: Option<usize>,
+    pub living: Vec<Living>,
+}
+
+impl Scene {
+    /// What answers at an address after so long.
+    fn answerer(&self, at: SocketAddr, after: Duration) -> Option<&Living> {
+        let dead_after = self.timing.dead_after();
+        self.living.iter().filter(|(index, _)| address(*index) == at).find(|(index, _)| match self
+            .dies
+        {
+            None => true,
+            Some(dies) if dies == *index => after < dead_after * 9 / 10,
+            Some(_) => after > dead_after * 2,
+        })
+    }
+}
+
+/// What was decided.
+#[derive(Clone, Debug)]
+pub struct Ruling {
+    pub record: Record,
+    /// On the clock of the view server.
+    pub took: Duration,
+}
+
 /// What a server answers to a ping that shows it nothing. Asked of a copy: the server itself does
-/// not notice.
+/// not notice. The token is left out, because it says nothing to the view server.
 pub fn pong(server: &Server, incarnation: Incarnation, now: Timestamp) -> Pong {
-    let mut copy = server.clone();
+    Pong { token: 0, ..heard_pong(&mut server.clone(), incarnation, now) }
+}
+
+/// The same, and the server remembers that it has answered.
+pub fn heard_pong(server: &mut Server, incarnation: Incarnation, now: Timestamp) -> Pong {
     let mut outbox = Outbox::<Answer>::default();
     let ping = ping(VIEW_SERVER, incarnation, None);
-    copy.handle_message(now, address(0), ping, &mut outbox);
+    server.handle_message(now, address(0), ping, &mut outbox);
     let pong = outbox.drain().find_map(|effect| match effect {
         Effect::Send { message: Message::Pong(pong), .. } => Some(*pong),
         Effect::Send { .. }
@@ -76,44 +117,69 @@ pub fn ping(from: Incarnation, to: Incarnation, record: Option<Record>) -> Messa
 /// Remembers rulings: a scene is a function of the record and of what is answered.
 #[derive(Default)]
 pub struct Rulings {
-    known: Mutex<HashMap<u64, Option<Record>>>,
+    known: Mutex<HashMap<u64, Option<Ruling>>>,
+    grants: Mutex<HashMap<u64, Option<Record>>>,
+}
+
+fn key(record: &Record, scene: &Scene) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (record, scene).hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Rulings {
-    pub fn next(&self, record: &Record, living: &[Living]) -> Option<Record> {
-        let mut hasher = DefaultHasher::new();
-        (record, living).hash(&mut hasher);
-        let key = hasher.finish();
+    /// The next record, if there is one in this scene.
+    pub fn next(&self, record: &Record, scene: &Scene) -> Option<Ruling> {
+        let key = key(record, scene);
         if let Some(ruling) = self.known.lock().expect("no scene panics").get(&key) {
             return ruling.clone();
         }
-        let ruling = play(record, living);
-        self.known.lock().expect("no scene panics").insert(key, ruling.clone());
-        ruling
+        let end = match play(record, scene) {
+            End::Ruled(ruling) => Some(ruling),
+            End::Granted(_) | End::Nothing => None,
+        };
+        self.known.lock().expect("no scene panics").insert(key, end.clone());
+        end
+    }
+
+    /// Whether the primary is granted a lease before anything else is decided: the record, which
+    /// says so.
+    pub fn grant(&self, record: &Record, scene: &Scene) -> Option<Record> {
+        let key = key(record, scene);
+        if let Some(granted) = self.grants.lock().expect("no scene panics").get(&key) {
+            return granted.clone();
+        }
+        let end = match play(record, scene) {
+            End::Granted(record) => Some(record),
+            End::Ruled(_) | End::Nothing => None,
+        };
+        self.grants.lock().expect("no scene panics").insert(key, end.clone());
+        end
     }
 }
 
-fn play(record: &Record, living: &[Living]) -> Option<Record> {
+/// How a scene ends.
+enum End {
+    Ruled(Ruling),
+    Granted(Record),
+    Nothing,
+}
+
+fn play(record: &Record, scene: &Scene) -> End {
     let start = Timestamp(1_000_000_000);
-    let config = ViewServerConfig {
-        incarnation: VIEW_SERVER,
-        timing: timing(false),
-        hosts: BTreeMap::new(),
-    };
-    let durable = DurableRecord { record: record.clone(), addresses: BTreeMap::new() };
-    let mut view_server = ViewServer::new(start, config, Some(durable));
+    let timing = scene.timing;
+    let config = ViewServerConfig { incarnation: VIEW_SERVER, timing, hosts: BTreeMap::new() };
+    let mut durable = DurableRecord { record: record.clone(), addresses: BTreeMap::new() };
+    let mut view_server = ViewServer::new(start, config, Some(durable.clone()));
     let mut outbox = Outbox::default();
-    for (index, pong) in living {
+    for (index, pong) in &scene.living {
         let announce =
             Announce { id: name(*index), incarnation: pong.from, address: Some(address(*index)) };
-        view_server.handle_message(
-            start,
-            address(*index),
-            Message::Announce(announce),
-            &mut outbox,
-        );
+        let announce = Message::Announce(announce);
+        view_server.handle_message(start, address(*index), announce, &mut outbox);
     }
-    let end = start + timing(false).dead_after() * 5;
+    // Long enough for whatever is waited for: dead servers, and leases of other flags.
+    let end = start + timing.dead_after() * 5 + Duration::from_millis(200);
     let mut now = start;
     while now < end {
         loop {
@@ -123,15 +189,23 @@ fn play(record: &Record, living: &[Living]) -> Option<Record> {
             }
             for effect in effects {
                 match effect {
-                    Effect::Persist(durable) if durable.record.stamp() > record.stamp() => {
-                        return Some(durable.record);
+                    Effect::Persist(next) if next.record.stamp() > record.stamp() => {
+                        return End::Ruled(Ruling { record: next.record, took: now.since(start) });
+                    }
+                    Effect::Persist(same) => durable = *same,
+                    Effect::Send { message: Message::Ping(ping), .. } if ping.grants_lease => {
+                        return End::Granted(durable.record);
                     }
                     Effect::Send { to, message: Message::Ping(ping) } => {
-                        answer(now, to, &ping, living, &mut view_server, &mut outbox);
+                        let answerer = scene.answerer(to, now.since(start));
+                        if let Some((_, pong)) = answerer.filter(|it| ping.to == Some(it.1.from)) {
+                            let (nonce, asker) = (ping.nonce, ping.from);
+                            let pong = Box::new(Pong { nonce, to: asker, ..pong.clone() });
+                            view_server.handle_message(now, to, Message::Pong(pong), &mut outbox);
+                        }
                     }
                     Effect::Send { .. }
                     | Effect::SendBefore { .. }
-                    | Effect::Persist(_)
                     | Effect::Answer(..)
                     | Effect::Stop(_) => {}
                 }
@@ -142,21 +216,5 @@ fn play(record: &Record, living: &[Living]) -> Option<Record> {
         now = due.max(now + Duration::from_millis(1));
         view_server.handle_timeout(now, &mut outbox);
     }
-    None
-}
-
-fn answer(
-    now: Timestamp,
-    to: SocketAddr,
-    ping: &Ping,
-    living: &[Living],
-    view_server: &mut ViewServer,
-    outbox: &mut Outbox<view_server::Answer>,
-) {
-    let found =
-        living.iter().find(|(index, pong)| address(*index) == to && ping.to == Some(pong.from));
-    if let Some((index, pong)) = found {
-        let pong = Pong { nonce: ping.nonce, to: ping.from, ..pong.clone() };
-        view_server.handle_message(now, address(*index), Message::Pong(Box::new(pong)), outbox);
-    }
+    End::Nothing
 }

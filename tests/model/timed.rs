@@ -6,20 +6,24 @@
 //! it is due or later (a pause). An answer under a lease waits for its sending, so that a pause can
 //! come between. What servers send is kept for ever and may arrive again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use pbkv::protocol::message::{Message, Request};
+use pbkv::config::Timing;
+use pbkv::protocol::message::{Message, ReportKind, Request};
 use pbkv::protocol::server::{Answer, Server};
+use pbkv::protocol::view::Record;
 use pbkv::protocol::view_server::{self, DurableRecord, ViewServer, ViewServerConfig};
 use pbkv::protocol::{Effect, Outbox, Process};
 use pbkv::time::Timestamp;
-use pbkv::types::Incarnation;
+use pbkv::types::{CallId, Incarnation, ViewId};
 
+use crate::bounded::Progress;
 use crate::clients::Client;
-use crate::properties::{Broken, NEVER_WEDGED, count};
-use crate::ruling::timing;
+use crate::properties::{Broken, ELIGIBLE_SET_KEEPS_A_LIVING_COPY, NEVER_WEDGED, broken, count};
+use crate::ruling::{hasty, timing};
 use crate::walk::Random;
 use crate::world::{Plan, START, State, VIEW_SERVER, World, address, client_address, name};
 
@@ -31,6 +35,9 @@ pub struct Faults {
     pub lease_reads: bool,
     /// Restarts of the view server with its record.
     pub restarts: usize,
+    /// Whether it may be started again with other flags: no leases, and a sooner judgement than the
+    /// leases of before are long.
+    pub other_flags: bool,
     /// Whether its record may be lost, once.
     pub record_loss: bool,
     /// Whether a second view server, without a record, may start beside the first.
@@ -58,6 +65,7 @@ struct UnderLease {
 struct View {
     core: ViewServer,
     durable: Option<DurableRecord>,
+    dead_after: Duration,
     rate: u64,
     paused_until: u64,
 }
@@ -72,6 +80,12 @@ pub struct Timed<'a> {
     pub state: State,
     rates: Vec<u64>,
     paused_until: Vec<u64>,
+    /// What a server's clock said before a pause, if the next message is handled with that (D48).
+    looked: Vec<Option<Timestamp>>,
+    /// When the processes died that are no more.
+    died: BTreeMap<Incarnation, u64>,
+    /// Who was reported stalled or different, and in which view: silence is not all there is.
+    reported: BTreeSet<(ViewId, Incarnation)>,
     views: Vec<View>,
     view_incarnation: u64,
     packets: Vec<Arc<Packet>>,
@@ -81,6 +95,8 @@ pub struct Timed<'a> {
     /// Pairs of addresses between which nothing passes, one way.
     cuts: Vec<(SocketAddr, SocketAddr)>,
     crashes: usize,
+    /// A server that dies soon.
+    dies: Option<usize>,
     restarts: usize,
     /// The record was lost: waiting for ever may be right.
     pub lost_record: bool,
@@ -100,6 +116,9 @@ impl<'a> Timed<'a> {
             now: 0,
             rates,
             paused_until: vec![0; servers],
+            looked: vec![None; servers],
+            died: BTreeMap::new(),
+            reported: BTreeSet::new(),
             views: Vec::new(),
             view_incarnation: 900,
             packets: Vec::new(),
@@ -107,6 +126,7 @@ impl<'a> Timed<'a> {
             leased: Vec::new(),
             cuts: Vec::new(),
             crashes: faults.crashes,
+            dies: None,
             restarts: faults.restarts,
             lost_record: false,
             begun_anew: false,
@@ -119,22 +139,22 @@ impl<'a> Timed<'a> {
 
     fn start_view_server(&mut self, durable: Option<DurableRecord>) {
         let rate = [90, 100, 110][self.random.below(3)];
-        let view = self.view_server(durable, rate);
+        let view = self.view_server(durable, rate, timing(self.faults.lease_reads));
         self.views.push(view);
     }
 
-    fn view_server(&mut self, durable: Option<DurableRecord>, rate: u64) -> View {
+    fn view_server(&mut self, durable: Option<DurableRecord>, rate: u64, timing: Timing) -> View {
         self.view_incarnation += 1;
         let config = ViewServerConfig {
             incarnation: Incarnation(self.view_incarnation),
-            timing: timing(self.faults.lease_reads),
+            timing,
             hosts: (0..self.state.servers.len())
                 .map(|index| (name(index), address(index)))
                 .collect(),
         };
         let now = self.clock(rate);
         let core = ViewServer::new(now, config, durable.clone());
-        View { core, durable, rate, paused_until: 0 }
+        View { core, durable, dead_after: timing.dead_after(), rate, paused_until: 0 }
     }
 
     fn clock(&self, rate: u64) -> Timestamp {
@@ -162,6 +182,7 @@ impl<'a> Timed<'a> {
         act: impl FnOnce(&mut Server, Timestamp, &mut Outbox<Answer>),
     ) {
         let now = self.clock(self.rates[index]);
+        let now = self.looked[index].take().unwrap_or(now);
         self.state.clocks[index] = now;
         let before = Arc::clone(&self.state.servers[index]);
         let mut server = Server::clone(&before);
@@ -230,11 +251,17 @@ impl<'a> Timed<'a> {
             return;
         }
         self.world.note(&record);
+        if let Some(newest) = newest.filter(|_| !self.lost_record)
+            && let Err(broken) = self.check_kept(number, newest, &record)
+        {
+            self.fail(broken);
+        }
         // When a record is lost, or there are two view servers, a record can have been durable and
         // never be followed, because everybody has promised a higher epoch: then the next one need
         // not come from its eligible set. What was acknowledged must still be there, and nobody
-        // begins an empty history under the old one's name.
-        if (!self.lost_record || record.view.genesis)
+        // begins an empty history under the old one's name, once somebody has served in that.
+        let begins_anew = record.view.genesis && !self.state.served.is_empty();
+        if (!self.lost_record || begins_anew)
             && let Err(broken) = self.state.check_record(&record)
         {
             self.fail(broken);
@@ -245,7 +272,45 @@ impl<'a> Timed<'a> {
         }
     }
 
+    /// Checks that nobody who has fallen silent is left out for somebody who had died before that
+    /// silence was long enough (D52). Who dies later, having answered once more, is a second failure.
+    fn check_kept(&self, number: usize, former: &Record, record: &Record) -> Result<(), Broken> {
+        if !self.state.throws_away(former, record) {
+            return Ok(());
+        }
+        let View { core, dead_after, rate, .. } = &self.views[number];
+        let (now, mut outbox) = (self.clock(*rate), Outbox::default());
+        core.clone().handle_command(now, CallId(0), view_server::Command::Status, &mut outbox);
+        let status = outbox.drain().find_map(|effect| {
+            if let Effect::Answer(_, view_server::Answer::Status(status)) = effect {
+                return Some(status);
+            }
+            None
+        });
+        let status = status.expect("a status is asked for and answered at once");
+        let died = record.eligible.iter().filter_map(|it| self.died.get(&it.incarnation)).max();
+        let judged = status.servers.iter().filter_map(|it| {
+            let running = self.state.incarnations.iter().any(|one| Some(*one) == it.incarnation);
+            let eligible = it.incarnation.is_some_and(|one| {
+                former.is_eligible(one) && !self.reported.contains(&(former.view.id, one))
+            });
+            let over = it.silent?.checked_sub(*dead_after)?;
+            let over = u64::try_from(over.as_nanos()).ok()? * 100 / rate;
+            (running && eligible).then(|| self.now.saturating_sub(over))
+        });
+        match (died, judged.max()) {
+            // Readings of clocks that drift are rounded when they are compared.
+            (Some(died), Some(judged)) if *died + MS / 1000 < judged => {
+                let detail = format!("{died} before {judged}: after {former:?} comes {record:?}");
+                broken(ELIGIBLE_SET_KEEPS_A_LIVING_COPY, detail)
+            }
+            (Some(_) | None, Some(_) | None) => Ok(()),
+        }
+    }
+
     fn crash(&mut self, index: usize) {
+        self.died.insert(self.state.incarnations[index], self.now);
+        self.looked[index] = None;
         let incarnation = Incarnation(self.state.incarnations[index].0 + 1);
         let now = self.clock(self.rates[index]);
         self.state.incarnations[index] = incarnation;
@@ -259,6 +324,13 @@ impl<'a> Timed<'a> {
                 server.handle_message(now, from, message, outbox);
             });
             return;
+        }
+        if let Message::Pong(pong) = &packet.message {
+            let failed = pong.reports.iter().filter(|report| match report.kind {
+                ReportKind::Stalled | ReportKind::Diverged => true,
+                ReportKind::CaughtUp | ReportKind::Synced => false,
+            });
+            self.reported.extend(failed.map(|report| (report.view, report.about)));
         }
         // Every view server hears the announces; pongs name the one they answer.
         for number in 0..self.views.len() {
@@ -304,6 +376,7 @@ impl<'a> Timed<'a> {
         if who >= VIEW_SERVER {
             self.view_turn(who - VIEW_SERVER, |core, now, outbox| core.handle_timeout(now, outbox));
         } else {
+            self.looked[who] = None;
             self.server_turn(who, |server, now, outbox| server.handle_timeout(now, outbox));
         }
     }
@@ -371,7 +444,7 @@ impl<'a> Timed<'a> {
         let pick = self.random.below(servers);
         let others: Vec<_> =
             (0..servers).chain(VIEW_SERVER..VIEW_SERVER + self.views.len()).collect();
-        match self.random.below(12) {
+        match self.random.below(13) {
             0..=2 => self.cuts.clear(),
             3 => {
                 // Deaf: nothing comes in, or nothing goes out, or both.
@@ -395,6 +468,8 @@ impl<'a> Timed<'a> {
             5 | 6 => {
                 let length = self.random.below(500) as u64;
                 self.paused_until[pick] = self.now + length * MS;
+                let looked = self.clock(self.rates[pick]);
+                self.looked[pick] = (self.random.below(2) == 0).then_some(looked);
             }
             7 => {
                 let length = self.random.below(400) as u64;
@@ -412,7 +487,12 @@ impl<'a> Timed<'a> {
                 let durable = self.views[0].durable.clone().filter(|_| !loses);
                 self.lost_record |= loses;
                 let rate = self.views[0].rate;
-                self.views[0] = self.view_server(durable, rate);
+                let timing = if self.faults.other_flags && self.random.below(2) == 0 {
+                    hasty()
+                } else {
+                    timing(self.faults.lease_reads)
+                };
+                self.views[0] = self.view_server(durable, rate, timing);
             }
             10 if self.faults.second_view_server
                 && self.views.len() == 1
@@ -421,12 +501,25 @@ impl<'a> Timed<'a> {
                 self.lost_record = true;
                 self.start_view_server(None);
             }
+            11 if self.crashes > 0 && !self.state.records.is_empty() => {
+                // Nobody is heard any more: one is cut off, then another one dies.
+                for other in others {
+                    self.cuts.push((address(other), address(pick)));
+                    self.cuts.push((address(pick), address(other)));
+                }
+                self.crashes -= 1;
+                self.dies = Some((pick + 1 + self.random.below(servers - 1)) % servers);
+            }
             _ => {}
         }
     }
 
     /// One event.
     pub fn step(&mut self) {
+        if self.dies.is_some() && self.random.below(20) == 0 {
+            let dies = self.dies.take().expect("seen just now");
+            self.crash(dies);
+        }
         let every = self.faults.every;
         if self.random.below(every) == 0 {
             return self.strike();
@@ -505,7 +598,9 @@ pub fn walk(
     let world = World::new(plan.clone());
     let count = seeds.end - seeds.start;
     let (mut events, mut views) = (0_usize, 0_usize);
-    for seed in seeds {
+    let mut progress = Progress::new(title);
+    for seed in seeds.clone() {
+        progress.say(|| format!("{} walks", seed - seeds.start));
         let mut timed = Timed::new(&world, faults, seed);
         for _ in 0..depth {
             timed.step();

@@ -1,7 +1,7 @@
 //! Random walks through the same world, biased towards what is rare: recent messages first, servers
 //! that hear nothing for a while, many view changes.
 
-use crate::bounded::explain;
+use crate::bounded::{Progress, explain};
 use crate::properties::seen;
 use crate::world::{Event, Plan, State, World};
 
@@ -31,7 +31,9 @@ pub fn walk(title: &str, plan: &Plan, seeds: std::ops::Range<u64>, depth: usize)
     let world = World::new(plan.clone());
     let initial = world.initial();
     let mut steps = 0;
+    let mut progress = Progress::new(title);
     for seed in seeds.clone() {
+        progress.say(|| format!("{} walks", seed - seeds.start));
         let mut events = Vec::new();
         let end = one(&world, &initial, seed, depth, &mut events);
         steps += events.len();

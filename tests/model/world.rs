@@ -16,8 +16,9 @@ use pbkv::time::Timestamp;
 use pbkv::types::{Epoch, HistoryId, Incarnation, ServerId, ViewId};
 
 use crate::clients::{self, Client, Do, Told};
+use crate::leases::Held;
 use crate::properties::{Broken, Goals, NO_STALE_READ, count};
-use crate::ruling::{self, Rulings};
+use crate::ruling::{self, Living, Ruling, Rulings, Scene};
 
 /// Where clients are: their answers are taken at once and never travel.
 const CLIENTS: u16 = 9;
@@ -58,6 +59,11 @@ pub struct Plan {
     pub crashes: usize,
     /// Timer events, together.
     pub timers: usize,
+    /// Read leases that are granted. With any, whoever rules is a view server that was started with
+    /// other flags: it has no leases of its own, and judges sooner than the granted ones are over.
+    pub grants: usize,
+    /// Whether a server may die while nobody is heard (D52).
+    pub silences: bool,
     /// Times that a request has an effect; a client repeats itself without end, but a read that
     /// waits twice is not more than one that waits once.
     pub asks: u8,
@@ -82,6 +88,8 @@ pub enum Start {
     Alone,
     /// Then the first client's first write was committed by s1 alone.
     AloneWithWrite,
+    /// After `Paired` s1 was granted the first lease of the plan.
+    Leased,
     /// After `Paired` s2 has taken over, and s1 has not heard of it.
     Left,
 }
@@ -97,6 +105,8 @@ impl Default for Plan {
             stale_pongs: false,
             crashes: 0,
             timers: 0,
+            grants: 0,
+            silences: false,
             asks: 1,
             flush_at_once: true,
             session_capacity: 100,
@@ -122,7 +132,7 @@ pub struct Network {
 }
 
 impl Network {
-    fn send(&mut self, packet: Packet) {
+    pub fn send(&mut self, packet: Packet) {
         let mut hasher = DefaultHasher::new();
         packet.hash(&mut hasher);
         let key = hasher.finish();
@@ -133,6 +143,14 @@ impl Network {
 
     pub fn get(&self, key: u64) -> Option<&Arc<Packet>> {
         self.packets.get(&key)
+    }
+
+    /// Whether some ping to this process names this pong of it.
+    fn is_named(&self, to: Incarnation, token: u64) -> bool {
+        self.packets.values().any(|packet| {
+            matches!(&packet.message, Message::Ping(ping)
+                if ping.to == Some(to) && ping.heard == Some(token))
+        })
     }
 
     fn keys(&self) -> impl Iterator<Item = u64> {
@@ -149,8 +167,18 @@ pub enum Event {
     Show { record: usize, server: usize },
     /// A client sends a request (again).
     Ask { client: usize, call: usize, server: usize },
+    /// The same, of a server that had looked at its clock before it was stopped for as long as
+    /// anything that has happened since its last turn.
+    AskLate { client: usize, call: usize, server: usize },
     /// The view server makes its next record durable, when exactly these servers are alive.
     Rule { alive: usize, stale: bool },
+    /// The same, while one server dies and the others are cut off: they fall silent first, then the
+    /// dying one, all within dead-after; those alive return later.
+    RuleInSilence { dies: usize, alive: usize },
+    /// The view server hears a server and sends it a ping that grants a read lease.
+    Grant(usize),
+    /// A server looks at its clock and sends an answer under a lease, or asks itself again.
+    Release(usize),
     /// A server loses its memory and starts again.
     Crash(usize),
     /// A server's clock moves on to its next retransmission.
@@ -165,6 +193,8 @@ pub struct State {
     pub servers: Vec<Arc<Server>>,
     pub incarnations: Vec<Incarnation>,
     pub clocks: Vec<Timestamp>,
+    /// When each server looked at its clock last.
+    pub looks: Vec<Timestamp>,
     pub network: Arc<Network>,
     /// Everything that was ever durable, oldest first.
     pub records: Arc<Vec<Record>>,
@@ -174,6 +204,9 @@ pub struct State {
     pub rulings_left: usize,
     pub crashes_left: usize,
     pub timers_left: usize,
+    pub grants_left: usize,
+    /// Answers that have left a core and not yet the process.
+    pub held: Vec<Held>,
     /// Who has served in which view.
     pub served: BTreeMap<ViewId, Incarnation>,
     pub broken: Option<Broken>,
@@ -182,14 +215,14 @@ pub struct State {
 impl Hash for State {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         self.servers.hash(hasher);
-        self.clocks.hash(hasher);
+        (&self.clocks, &self.looks, &self.held).hash(hasher);
         for key in self.network.keys() {
             key.hash(hasher);
         }
         self.records.hash(hasher);
         self.clients.hash(hasher);
         (self.moment, self.rulings_left, self.crashes_left, self.timers_left).hash(hasher);
-        (&self.served, &self.broken).hash(hasher);
+        (self.grants_left, &self.served, &self.broken).hash(hasher);
     }
 }
 
@@ -211,7 +244,7 @@ impl State {
 pub struct World {
     pub plan: Plan,
     pub goals: Goals,
-    rulings: Rulings,
+    pub rulings: Rulings,
 }
 
 impl World {
@@ -251,6 +284,7 @@ impl World {
         State {
             servers: servers.map(|(index, it)| self.start(index, *it, START)).collect(),
             clocks: vec![START; plan.servers],
+            looks: vec![START; plan.servers],
             incarnations,
             network: Arc::default(),
             records: Arc::default(),
@@ -259,6 +293,8 @@ impl World {
             rulings_left: usize::MAX,
             crashes_left: plan.crashes,
             timers_left: usize::MAX,
+            grants_left: plan.grants,
+            held: Vec::new(),
             served: BTreeMap::new(),
             broken: None,
         }
@@ -286,6 +322,7 @@ impl World {
             last_primary: Some(primary),
             lease: Micros(0),
         };
+        state.grants_left = 0;
         state.records = Arc::new(vec![first]);
         state = self.happen(&state, &Event::Show { record: 0, server: 0 }).expect("a first view");
         state = self.prepare(state, plan.start);
@@ -293,6 +330,12 @@ impl World {
         state.network = Arc::default();
         state.rulings_left = plan.rulings;
         state.timers_left = plan.timers;
+        state.grants_left = plan.grants;
+        if plan.start == Start::Leased {
+            state = self.force(state, &Event::Grant(0));
+            let ping = state.network.order[0];
+            state = self.happen(&state, &Event::Deliver(ping)).expect("s1 has a lease");
+        }
         state
     }
 
@@ -314,7 +357,7 @@ impl World {
             assert!(state.clients[client].session().is_some(), "sessions are open");
         }
         match start {
-            Start::First | Start::Unopened | Start::Paired => {}
+            Start::First | Start::Unopened | Start::Paired | Start::Leased => {}
             Start::Alone | Start::AloneWithWrite => {
                 // s2 hears nothing of the view that leaves it out.
                 state = self.force(state, &Event::Rule { alive: 0b1, stale: false });
@@ -341,7 +384,7 @@ impl World {
 
     /// Delivers everything between these servers until nothing changes any more.
     pub fn calm(&self, mut state: State, alive: usize) -> State {
-        let is_alive = |server: usize| alive & (1 << server) != 0;
+        let is_alive = |server: usize| server == VIEW_SERVER || alive & (1 << server) != 0;
         for _ in 0..200 {
             let before = state.fingerprint();
             let newest = state.records.len() - 1;
@@ -379,6 +422,9 @@ impl World {
                 if client.may_ask(call) && !spent {
                     let ask = |server| Event::Ask { client: number, call, server };
                     events.extend(servers.clone().map(ask));
+                    let stopped = servers.clone().filter(|it| state.looks[*it] < state.clocks[*it]);
+                    let ask = |server| Event::AskLate { client: number, call, server };
+                    events.extend(stopped.map(ask));
                 }
             }
         }
@@ -393,6 +439,16 @@ impl World {
         if state.crashes_left > 0 {
             events.extend(servers.clone().map(Event::Crash));
         }
+        if self.plan.silences && state.crashes_left > 0 && state.rulings_left > 0 {
+            for dies in servers.clone() {
+                let others = (1..1 << self.plan.servers).filter(|alive| alive & (1 << dies) == 0);
+                events.extend(others.map(|alive| Event::RuleInSilence { dies, alive }));
+            }
+        }
+        if state.grants_left > 0 {
+            events.extend(servers.clone().map(Event::Grant));
+        }
+        events.extend((0..state.held.len()).map(Event::Release));
         if state.timers_left > 0 {
             events.extend(servers.clone().map(Event::Timer));
         }
@@ -413,14 +469,21 @@ impl World {
                 })?;
             }
             Event::Show { record, server } => self.show(&mut next, *record, *server)?,
-            Event::Ask { client, call, server } => self.ask(&mut next, *client, *call, *server)?,
-            Event::Rule { alive, stale } => self.rule(&mut next, *alive, *stale)?,
-            Event::Crash(server) => {
-                let incarnation = Incarnation(state.incarnations[*server].0 + 1);
-                next.incarnations[*server] = incarnation;
-                next.servers[*server] = self.start(*server, incarnation, state.clocks[*server]);
-                next.crashes_left -= 1;
+            Event::Ask { client, call, server } => {
+                let now = state.clocks[*server];
+                self.ask(&mut next, *client, *call, *server, now)?;
             }
+            Event::AskLate { client, call, server } => {
+                let now = state.looks[*server];
+                self.ask(&mut next, *client, *call, *server, now)?;
+            }
+            Event::Rule { alive, stale } => self.rule(&mut next, *alive, *stale)?,
+            Event::RuleInSilence { dies, alive } => {
+                self.rule_in_silence(&mut next, *dies, *alive)?;
+            }
+            Event::Crash(server) => self.crash(&mut next, *server),
+            Event::Grant(server) => self.grant(&mut next, *server)?,
+            Event::Release(index) => self.release(&mut next, *index),
             Event::Timer(server) => {
                 next.clocks[*server] = state.clocks[*server] + TIMER;
                 next.timers_left -= 1;
@@ -444,16 +507,37 @@ impl World {
         Some(next)
     }
 
-    /// Lets a server do something, sends what comes out, and checks what it may have broken. None if
-    /// it has not changed.
-    fn turn(
+    fn crash(&self, state: &mut State, index: usize) {
+        let incarnation = Incarnation(state.incarnations[index].0 + 1);
+        state.incarnations[index] = incarnation;
+        state.servers[index] = self.start(index, incarnation, state.clocks[index]);
+        state.looks[index] = state.clocks[index];
+        state.held.retain(|held| held.server != index);
+        state.crashes_left -= 1;
+    }
+
+    /// Lets a server do something now.
+    pub fn turn(
         &self,
         state: &mut State,
         index: usize,
         act: impl FnOnce(&mut Server, Timestamp, &mut Outbox<Answer>),
     ) -> Option<()> {
-        let before = Arc::clone(&state.servers[index]);
         let now = state.clocks[index];
+        self.turn_at(state, index, now, act)
+    }
+
+    /// Lets a server do something, sends what comes out, and checks what it may have broken. None if
+    /// it has not changed.
+    fn turn_at(
+        &self,
+        state: &mut State,
+        index: usize,
+        now: Timestamp,
+        act: impl FnOnce(&mut Server, Timestamp, &mut Outbox<Answer>),
+    ) -> Option<()> {
+        let before = Arc::clone(&state.servers[index]);
+        state.looks[index] = now;
         let mut server = Server::clone(&before);
         let mut outbox = Outbox::default();
         act(&mut server, now, &mut outbox);
@@ -465,7 +549,10 @@ impl World {
                 server.handle_timeout(now, &mut outbox);
             }
         }
-        let (moment, sent) = (state.moment, state.network.order.len());
+        // All pings that name a pong are in the network, and a new one names a new pong.
+        let me = state.incarnations[index];
+        server.forget_pongs(|token| state.network.is_named(me, token));
+        let (moment, sent, held) = (state.moment, state.network.order.len(), state.held.len());
         let changed = server != *before;
         if changed {
             state.servers[index] = Arc::new(server);
@@ -484,13 +571,17 @@ impl World {
                         Arc::make_mut(&mut state.network).send(Packet { from: index, to, message });
                     }
                 }
+                Effect::SendBefore { before, message: Message::Reply(reply), request, .. } => {
+                    state.held.push(Held { server: index, before, reply, request });
+                }
                 Effect::SendBefore { .. }
                 | Effect::Persist(_)
                 | Effect::Answer(..)
                 | Effect::Stop(_) => {}
             }
         }
-        if !changed && moment == state.moment && sent == state.network.order.len() {
+        let silent = sent == state.network.order.len() && held == state.held.len();
+        if !changed && moment == state.moment && silent {
             return None;
         }
         check = check.and(state.check_server(index, &before));
@@ -528,10 +619,6 @@ impl World {
         self.turn(state, index, |server, now, outbox| {
             let ping = ruling::ping(Incarnation(901), me, Some(record));
             server.handle_message(now, address(VIEW_SERVER), ping, outbox);
-            // Pongs are remembered by view server: another one that shows nothing leaves every
-            // server with the same memory, however many pings it has heard.
-            let ping = ruling::ping(Incarnation(902), me, None);
-            server.handle_message(now, address(VIEW_SERVER), ping, outbox);
         });
         let silent = state.servers[index].adopted() == adopted
             && sent == state.network.order.len()
@@ -539,7 +626,14 @@ impl World {
         (!silent).then_some(())
     }
 
-    fn ask(&self, state: &mut State, client: usize, call: usize, index: usize) -> Option<()> {
+    fn ask(
+        &self,
+        state: &mut State,
+        client: usize,
+        call: usize,
+        index: usize,
+        now: Timestamp,
+    ) -> Option<()> {
         if !state.servers[index].inspect().is_serving {
             return None;
         }
@@ -553,7 +647,7 @@ impl World {
         state.clients[client].calls[call].asked =
             state.clients[client].calls[call].asked.saturating_add(1);
         let request = Message::Request(state.clients[client].request(client, call));
-        self.turn(state, index, |server, now, outbox| {
+        self.turn_at(state, index, now, |server, now, outbox| {
             server.handle_message(now, client_address(), request, outbox);
         })?;
         let expired = |(_, told): &(u8, Told)| *told == Told::Expired;
@@ -581,6 +675,20 @@ impl World {
     }
 
     fn rule(&self, state: &mut State, alive: usize, stale: bool) -> Option<()> {
+        let living = self.living(state, alive, stale);
+        let scene = Scene { timing: self.ruling_timing(), dies: None, living };
+        self.carry_out(state, &scene)
+    }
+
+    fn rule_in_silence(&self, state: &mut State, dies: usize, alive: usize) -> Option<()> {
+        let living = self.living(state, alive | 1 << dies, false);
+        let scene = Scene { timing: self.ruling_timing(), dies: Some(dies), living };
+        self.crash(state, dies);
+        self.carry_out(state, &scene)
+    }
+
+    /// What the servers that are alive answer.
+    fn living(&self, state: &mut State, alive: usize, stale: bool) -> Vec<Living> {
         let newest = state.records.len() - 1;
         let record = state.records[newest].clone();
         let mut living = Vec::new();
@@ -594,13 +702,21 @@ impl World {
             }
             living.push((index, ruling::pong(&state.servers[index], me, state.clocks[index])));
         }
-        let next = self.rulings.next(&record, &living)?;
-        if let Err(broken) = state.check_record(&next) {
+        living
+    }
+
+    /// Makes the next record durable, and lets the time pass that this took.
+    fn carry_out(&self, state: &mut State, scene: &Scene) -> Option<()> {
+        let record = &state.records[state.records.len() - 1];
+        let Ruling { record: next, took } = self.rulings.next(record, scene)?;
+        let checked = state.check_record(&next).and_then(|()| state.check_kept(&next));
+        if let Err(broken) = checked {
             state.broken.get_or_insert(broken);
         }
         self.note(&next);
         Arc::make_mut(&mut state.records).push(next);
         state.rulings_left -= 1;
+        self.pass(state, took);
         if let Err(broken) = state.check_copies() {
             state.broken.get_or_insert(broken);
         }

@@ -183,6 +183,12 @@ impl Membership {
         }))
     }
 
+    /// Forgets the pongs that no ping can name, as if they had not been sent.
+    pub fn forget_pongs(&mut self, can_be_named: impl Fn(u64) -> bool) {
+        self.pongs.retain(|(token, _)| can_be_named(*token));
+        self.last_token = self.pongs.back().map_or(0, |(token, _)| *token);
+    }
+
     /// When an announce is due: at the start, and whenever the view server is silent.
     #[must_use]
     pub fn poll_timeout(&self) -> Timestamp {

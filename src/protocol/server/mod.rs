@@ -734,4 +734,10 @@ impl Server {
     pub fn adopted(&self) -> Option<Stamp> {
         self.membership.stamp()
     }
+
+    /// Forgets the pongs that no ping will ever name, as if they had not been sent: servers that
+    /// differ in nothing else are equal then. The caller knows all pings there are.
+    pub fn forget_pongs(&mut self, can_be_named: impl Fn(u64) -> bool) {
+        self.membership.forget_pongs(can_be_named);
+    }
 }

@@ -239,6 +239,10 @@ impl ViewServer {
             // pong has been read from the socket .. 3. everybody alive would be judged dead (D33).
             self.roster.forgive(self.last_event, now, &self.config.timing);
             self.paused_after = self.roster.last_nonce();
+            // 1. a backup falls silent, and the primary is asked .. 2. this process is stopped ..
+            // 3. the primary answers and dies .. 4. this process goes on and gives the backup the
+            // full time again .. 5. that answer would be taken for one that came after it (D52).
+            self.suspicion = None;
             self.listens_until = self.listens_until.max(now + self.timing().pause_gap());
             // Who was forgiven has not answered: nobody is told so before it was judged again.
             let until = self.query_end(now);

@@ -1,6 +1,7 @@
 //! Rule 3: who follows whom, and when nothing may change.
 
 use super::bench::{Bench, ms};
+use crate::config::Timing;
 use crate::protocol::message::ReportKind;
 use crate::protocol::view::Phase;
 
@@ -193,6 +194,28 @@ fn the_old_primary_goes_on_only_if_it_answered_after_the_promoted_one_was_missed
     bench.run(ms(600));
     assert_eq!(bench.eligible(), both);
     bench.server("s2").adopts = true;
+    bench.heal("s2");
+    bench.run_until(|bench| bench.is("s2", None, Phase::Active));
+}
+
+#[test]
+fn what_the_primary_answered_before_a_pause_of_ours_does_not_leave_the_backup_out_after_it() {
+    // Sequence (D52): 1. B falls silent, P is asked .. 2. the view server is stopped .. 3. P answers
+    // and dies .. 4. B is given the full time again .. 5. it is over a moment before P is missed.
+    let timing = Timing::new(ms(50), ms(150), false).unwrap();
+    let mut bench = Bench::pair_with(timing);
+    let both = bench.eligible();
+    bench.delay = ms(57);
+    bench.run(ms(500));
+    assert!(bench.is("s1", Some("s2"), Phase::Active));
+    bench.server("s2").speaks = false;
+    bench.run_until(|bench| bench.view_server.suspicion.is_some());
+    bench.pause_view_server(ms(110));
+    bench.cut("s1");
+    bench.run(ms(95));
+    bench.pause_view_server(ms(58));
+    bench.run(ms(600));
+    assert_eq!(bench.eligible(), both, "nobody that answers would be left");
     bench.heal("s2");
     bench.run_until(|bench| bench.is("s2", None, Phase::Active));
 }
