@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, value_parser};
 
+use super::keys::Distribution;
 use super::lanes::{Length, Plan};
 use super::load::{Kind, Mix};
 use crate::cli::flags::{parse_address, parse_time};
@@ -18,8 +19,8 @@ pub(super) struct Flags {
     /// Clients, each with a socket and a session of its own
     #[arg(long, value_name = "N", default_value = "8", value_parser = value_parser!(u64).range(1..=10_000))]
     clients: u64,
-    /// Operations that each client has in flight
-    #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u64).range(1..=10_000))]
+    /// Operations that each client has in flight, each asked by a task of its own
+    #[arg(long, visible_alias = "tasks", value_name = "N", default_value = "1", value_parser = value_parser!(u64).range(1..=10_000))]
     pipeline: u64,
     /// How long to measure
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
@@ -40,9 +41,16 @@ pub(super) struct Flags {
     /// reading them takes ever longer
     #[arg(long, value_name = "WEIGHTS", value_parser = Mix::parse)]
     mix: Option<Mix>,
-    /// Keys, chosen evenly
+    /// How many keys there are
     #[arg(long, value_name = "N", default_value = "1000", value_parser = value_parser!(u64).range(1..=1_000_000_000))]
     keys: u64,
+    /// How often each key is chosen: uniform, zipfian, zipfian=EXPONENT, or sequential (one after
+    /// the other, so that --requests as many as --keys touches each once)
+    #[arg(long, value_name = "HOW", default_value = "uniform", value_parser = Distribution::parse)]
+    distribution: Distribution,
+    /// Keys are this and ten digits [default: bench:]
+    #[arg(long, value_name = "TEXT", conflicts_with = "history")]
+    key_prefix: Option<String>,
     /// Bytes of a value [default: 100, and 16 with --history, where a value has more if it takes
     /// more to be unique]
     #[arg(long, value_name = "BYTES", value_parser = parse_value_size)]
@@ -85,8 +93,11 @@ impl Flags {
             }
             (None, None) => Mix::gets_and_puts(50),
         };
-        let key_prefix =
-            if is_recorded { format!("bench:{random:016x}:") } else { "bench:".to_owned() };
+        let key_prefix = match &self.key_prefix {
+            Some(prefix) => prefix.clone(),
+            None if is_recorded => format!("bench:{random:016x}:"),
+            None => "bench:".to_owned(),
+        };
         Plan {
             clients: self.clients,
             pipeline: self.pipeline,
@@ -95,6 +106,7 @@ impl Flags {
             rate: self.rate,
             mix,
             keys: self.keys,
+            distribution: self.distribution,
             key_prefix,
             value_size: self.value_size.unwrap_or(if is_recorded { 16 } else { 100 }),
             seed: self.seed.unwrap_or(random),

@@ -9,11 +9,12 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::load::{Kind, Load, Mix, Random};
+use super::keys::{Distribution, Random};
+use super::load::{Kind, Load, Mix};
 use super::tally::Tally;
 use super::{Recorder, report};
 use crate::history::{self, Action, Event};
-use crate::kv::command::Value;
+use crate::kv::command::{Key, Value};
 use crate::protocol::client::{Failure, FailureOutcome};
 use crate::runtime::{Client, now};
 
@@ -46,6 +47,7 @@ pub(super) struct Plan {
     pub(super) rate: Option<f64>,
     pub(super) mix: Mix,
     pub(super) keys: u64,
+    pub(super) distribution: Distribution,
     pub(super) key_prefix: String,
     pub(super) value_size: usize,
     pub(super) seed: u64,
@@ -153,6 +155,7 @@ pub(super) async fn run(
     let lanes: Lanes = Rc::new((RefCell::new(shared), Notify::new()));
     let mut running = JoinSet::new();
     let mut seeds = Random(plan.seed);
+    let keys = plan.distribution.over(plan.keys);
     // Lane by lane and not client by client, so that few operations are spread over all clients.
     for lane in 0..plan.clients * plan.pipeline {
         let number = lane % plan.clients;
@@ -160,12 +163,14 @@ pub(super) async fn run(
         let load = Load {
             random: Random(seeds.next()),
             mix: plan.mix,
-            keys: plan.keys,
+            keys: keys.clone(),
             key_prefix: plan.key_prefix.clone(),
             value_size: plan.value_size,
             is_unique: plan.is_recorded,
             lane,
             written: 0,
+            key: String::new(),
+            value: String::new(),
         };
         running.spawn_local(work(Rc::clone(&lanes), client, number, load));
     }
@@ -237,22 +242,29 @@ async fn work(lanes: Lanes, client: Client, number: u64, mut load: Load) {
                 None
             }
         };
-        let (key, action) = load.next();
-        let kind = Kind::of(&action);
+        let kind = load.next();
         // Nothing may come between the clock and the call.
         let call_ns = now().0;
-        let (action, outcome) = ask(&client, &key.0, action, load.is_unique).await;
+        let (outcome, list) = ask(&client, kind, &load.key, &load.value).await;
         let return_ns = now().0;
-        let event =
-            Event { client: number, key, action, call_ns, return_ns: Some(return_ns), outcome };
         {
             let mut shared = shared.borrow_mut();
             shared.tally.add(kind, outcome, due_ns.unwrap_or(call_ns), return_ns);
-            let recorded = shared.recorder.as_mut().map_or(Ok(()), |to| to.record(&event));
-            if let Err(problem) = recorded {
-                shared.failure.get_or_insert(problem);
-                shared.schedule.stop();
-                stop.notify_waiters();
+            if let Some(recorder) = &mut shared.recorder {
+                let action = match (load.action(kind), list) {
+                    (Action::Get(_), Some(list)) => {
+                        Action::Get(Some(list.iter().map(|value| Value::from(&**value)).collect()))
+                    }
+                    (action, _) => action,
+                };
+                let key = Key::from(&*load.key);
+                let return_ns = Some(return_ns);
+                let event = Event { client: number, key, action, call_ns, return_ns, outcome };
+                if let Err(problem) = recorder.record(&event) {
+                    shared.failure.get_or_insert(problem);
+                    shared.schedule.stop();
+                    stop.notify_waiters();
+                }
             }
         }
         if outcome != history::Outcome::Ok {
@@ -261,32 +273,23 @@ async fn work(lanes: Lanes, client: Client, number: u64, mut load: Load) {
     }
 }
 
-/// Carries out one operation; what a get returned is kept if `is_recorded`.
+/// Carries out one operation; with what a get returned.
 async fn ask(
     client: &Client,
+    kind: Kind,
     key: &str,
-    action: Action,
-    is_recorded: bool,
-) -> (Action, history::Outcome) {
-    let written = match &action {
-        Action::Put(value) => client.put(key, &value.0).await,
-        Action::Append(value) => client.append(key, &value.0).await,
-        Action::Remove => client.remove(key).await,
-        Action::Get(_) => {
-            return match client.get(key).await {
-                Ok(list) => {
-                    let values = |list: Vec<String>| {
-                        list.iter().map(|value| Value::from(&**value)).collect()
-                    };
-                    let list = list.filter(|_| is_recorded).map(values);
-                    (Action::Get(list), history::Outcome::Ok)
-                }
-                Err(failure) => (action, outcome_of(&failure)),
-            };
-        }
+    value: &str,
+) -> (history::Outcome, Option<Vec<String>>) {
+    let done = match kind {
+        Kind::Put => client.put(key, value).await.map(|()| None),
+        Kind::Append => client.append(key, value).await.map(|()| None),
+        Kind::Remove => client.remove(key).await.map(|()| None),
+        Kind::Get => client.get(key).await,
     };
-    let outcome = written.as_ref().map_or_else(outcome_of, |()| history::Outcome::Ok);
-    (action, outcome)
+    match done {
+        Ok(list) => (history::Outcome::Ok, list),
+        Err(failure) => (outcome_of(&failure), None),
+    }
 }
 
 fn outcome_of(failure: &Failure) -> history::Outcome {

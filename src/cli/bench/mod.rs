@@ -12,6 +12,7 @@
 //! `report`. Not here: what a history means ([`history`](crate::history)).
 
 mod flags;
+mod keys;
 mod lanes;
 mod load;
 mod report;
