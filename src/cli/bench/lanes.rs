@@ -311,6 +311,7 @@ mod tests {
             warm_up: Duration::from_nanos(100),
             rate,
             mix: Mix::gets_and_puts(50),
+            distribution: Distribution::Uniform,
             keys: 1,
             key_prefix: String::new(),
             value_size: 0,
