@@ -164,7 +164,7 @@ class Pbkv:
     def bench(self, *flags, may_fail=False):
         servers = list(self.servers.values())
         before = cpu_seconds(servers)
-        told = run_json(self.command(*flags))
+        told = run_json(self.command(*flags, *(["--allow-failures"] if may_fail else [])))
         failed = told["all"]["not_executed"] + told["all"]["unknown"]
         if failed and not may_fail:
             raise Failed(f"pbkv: {failed} operations failed")

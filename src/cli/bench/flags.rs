@@ -7,8 +7,9 @@ use std::time::Duration;
 use clap::{Parser, value_parser};
 
 use super::keys::Distribution;
-use super::lanes::{Length, Plan};
+use super::lanes::Plan;
 use super::load::{Kind, Mix};
+use super::schedule::Length;
 use crate::cli::flags::{parse_address, parse_time};
 use crate::config::Limits;
 
@@ -31,7 +32,8 @@ pub(super) struct Flags {
     /// How long to run before measuring
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
     warm_up: Duration,
-    /// Operations a second, due at fixed times; without it each one follows the last answer
+    /// Operations a second, due at fixed times from which their latency counts; without it each
+    /// one follows the last answer
     #[arg(long, value_name = "N", value_parser = parse_rate)]
     rate: Option<f64>,
     /// Share of gets, as in 80%; the rest are puts [default: 50%]
@@ -59,6 +61,12 @@ pub(super) struct Flags {
     /// put=15,append=30,get=50,remove=5
     #[arg(long, value_name = "FILE")]
     pub(super) history: Option<PathBuf>,
+    /// Draw a plot: latency by percentile, throughput and latency over time
+    #[arg(long, value_name = "FILE.svg")]
+    pub(super) plot: Option<PathBuf>,
+    /// Exit code 0 although operations failed, as they do when servers are killed meanwhile
+    #[arg(long)]
+    pub(super) allow_failures: bool,
     /// Draws the same operations again [default: a new seed each time]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,

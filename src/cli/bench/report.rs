@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::keys::Distribution;
-use super::lanes::{Length, Plan};
+use super::lanes::Plan;
 use super::load::Kind;
+use super::schedule::Length;
 use super::tally::{Counted, Tally};
 
 /// Percentiles of a report, by their names.
@@ -57,7 +58,8 @@ pub(super) fn text(plan: &Plan, tally: &Tally) -> String {
     lines.join("\n")
 }
 
-fn headline(plan: &Plan) -> String {
+/// What was run.
+pub(super) fn headline(plan: &Plan) -> String {
     let length = match plan.length {
         Length::Time(time) => format!("{} s", time.as_secs_f64()),
         Length::Operations(count) => format!("{count} operations"),

@@ -34,6 +34,13 @@ impl Counted {
         }
     }
 
+    /// Adds what was counted elsewhere.
+    pub(super) fn merge(&mut self, other: &Counted) {
+        self.latency.add(&other.latency).expect("both histograms have the same bounds");
+        self.not_executed += other.not_executed;
+        self.unknown += other.unknown;
+    }
+
     /// Operations that were executed.
     pub(super) fn done(&self) -> u64 {
         self.latency.len()
