@@ -17,7 +17,8 @@ import time
 import rows
 from servers import Etcd, Failed, Nursery, Pbkv, Redis, Relay
 
-NEEDED = {"redis": ("redis-server", "redis-server"), "redis-benchmark": ("redis-benchmark", "redis-tools"),
+NEEDED = {"redis": ("redis-server", "redis-server"),
+          "redis-benchmark": ("redis-benchmark", "redis-tools"),
           "etcd": ("etcd", "etcd-server")}
 MAKERS = {
     "pbkv": Pbkv,
@@ -55,6 +56,7 @@ class Context:
         self.nursery = nursery
         self.servers = Servers(nursery)
         self.missing = {}
+        self.problems = []
         for word, (program, package) in NEEDED.items():
             if not shutil.which(program):
                 self.missing[word] = f"{program} (Debian package {package})"
@@ -66,6 +68,10 @@ class Context:
     @staticmethod
     def progress(text):
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+    def problem(self, text):
+        self.problems.append(text)
+        print(f"bench_peers.sh: not measured: {text}", file=sys.stderr, flush=True)
 
     def counted(self, what, count):
         for number in range(count):
@@ -129,27 +135,37 @@ def table(lines):
         yield "| " + " | ".join(cells(line)) + " |"
 
 
+def measurements(context, names):
+    """What to do, in order: the name of each part, and what yields its lines."""
+    # etcd works a little even when nobody asks, so it runs only by itself.
+    for is_etcd in (False, True):
+        chosen = [row for row in rows.ROUNDS
+                  if row.row in names and (row.row == "etcd") == is_etcd]
+        yield "rounds", lambda chosen=chosen: rows.rounds(context, chosen)
+    if "etcd" in context.servers:
+        context.servers.pop("etcd").close()
+    for name, make in rows.OTHERS.items():
+        if name in names:
+            yield name, lambda make=make: make(context)
+
+
 def main():
     flags = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     nursery = Nursery()
-    lines, problems, begun = [], [], load_average()
+    lines, begun = [], load_average()
+    context = Context(flags, nursery)
+    is_interrupted = False
     try:
-        context = Context(flags, nursery)
         for what in context.missing.values():
             print(f"bench_peers.sh: {what} is missing; its rows are left out", file=sys.stderr)
-        kinds = [("rounds", lambda: rows.rounds(
-            context, [row for row in rows.ROUNDS if row.row in flags.rows]))]
-        kinds += [(name, lambda make=make: make(context))
-                  for name, make in rows.OTHERS.items() if name in flags.rows]
-        for name, measure in kinds:
+        for name, measure in measurements(context, flags.rows):
             try:
                 lines.extend(measure())
             except (Failed, OSError, KeyError, ValueError) as problem:
-                problems.append(f"{name}: {problem}")
-                print(f"bench_peers.sh: {problems[-1]}", file=sys.stderr)
+                context.problem(f"{name}: {problem!r}")
     except KeyboardInterrupt:
-        problems.append("interrupted")
+        is_interrupted = True
     finally:
         # Nothing may end this before it is done.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -158,15 +174,16 @@ def main():
     print(f"{flags.rounds} rounds of {flags.seconds:g} s, medians; 16-byte keys, 100-byte values.")
     print()
     print("\n".join(table(lines)))
-    for problem in problems:
+    for problem in context.problems:
         print(f"\nNot measured: {problem}")
     if flags.json:
         with open(flags.json, "w") as file:
             told = {"machine": machine(), "load_average": [begun, load_average()],
-                    "rounds": flags.rounds, "seconds": flags.seconds, "problems": problems,
+                    "rounds": flags.rounds, "seconds": flags.seconds,
+                    "problems": context.problems,
                     "lines": [dict(vars(line), wanted=list(line.wanted)) for line in lines]}
             json.dump(told, file, indent=1)
-    return 130 if "interrupted" in problems else 1 if problems else 0
+    return 130 if is_interrupted else 1 if context.problems else 0
 
 
 if __name__ == "__main__":

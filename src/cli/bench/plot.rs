@@ -230,9 +230,13 @@ fn by_percentile(svg: &mut String, top: f64, tally: &Tally) {
 fn over_time(svg: &mut String, [rates, latencies]: [f64; 2], moments: &[Moment]) {
     let seconds = |moment: &Moment| moment.end_ns as f64 / 1e9;
     let most = |of: fn(&Moment) -> f64| moments.iter().map(of).fold(0.0, f64::max);
-    let x = Axis::linear(most(|moment| moment.end_ns as f64 / 1e9), |s| {
+    let end = most(|moment| moment.end_ns as f64 / 1e9);
+    let mut x = Axis::linear(end, |s| {
         format!("{s:.4}").trim_end_matches('0').trim_end_matches('.').to_owned() + " s"
     });
+    // Time ends with the run, not at the next mark.
+    x.marks.retain(|(mark, _)| *mark <= end);
+    x.to = end.max(1e-3);
     let line = |name, of: fn(&Moment) -> Option<f64>| Line {
         name,
         points: moments.iter().map(|moment| of(moment).map(|y| (seconds(moment), y))).collect(),
