@@ -34,10 +34,19 @@ pub enum ConfigError {
     /// An hour is already useless; more is a typing mistake.
     #[error("--dead-after {0:?} is above 1h; use less")]
     DeadAfterTooLong(Duration),
+    /// A lease must be over when its holder is judged dead.
+    #[error("a lease of {lease:?} outlives the judgement of death after {dead_after:?}")]
+    LeaseTooLong {
+        /// The lease that was claimed.
+        lease: Duration,
+        /// The judgement that goes with it.
+        dead_after: Duration,
+    },
 }
 
 /// The cluster's timing. Travels from the view server to everybody in its pings.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Claimed")]
 pub struct Timing {
     #[serde(rename = "ping_interval_us", with = "micros")]
     ping_interval: Duration,
@@ -45,6 +54,30 @@ pub struct Timing {
     dead_after: Duration,
     #[serde(rename = "lease_us", with = "micros")]
     lease: Duration,
+}
+
+/// Timing as it arrives: it may claim anything, and zeros would make timers that never rest.
+#[derive(Deserialize)]
+struct Claimed {
+    #[serde(rename = "ping_interval_us", with = "micros")]
+    ping_interval: Duration,
+    #[serde(rename = "dead_after_us", with = "micros")]
+    dead_after: Duration,
+    #[serde(rename = "lease_us", with = "micros")]
+    lease: Duration,
+}
+
+impl TryFrom<Claimed> for Timing {
+    type Error = ConfigError;
+
+    fn try_from(claimed: Claimed) -> Result<Timing, ConfigError> {
+        let Claimed { ping_interval, dead_after, lease } = claimed;
+        let timing = Timing { lease, ..Timing::new(ping_interval, dead_after, false)? };
+        if lease_wait(lease) > dead_after {
+            return Err(ConfigError::LeaseTooLong { lease, dead_after });
+        }
+        Ok(timing)
+    }
 }
 
 impl Default for Timing {
@@ -214,6 +247,21 @@ mod tests {
     fn judging_before_three_pings_is_refused_with_the_remedy() {
         let error = Timing::new(ms(50), ms(149), false).unwrap_err();
         assert!(error.to_string().contains("raise --dead-after to at least 150ms"), "{error}");
+    }
+
+    #[test]
+    fn timing_from_the_network_that_breaks_a_relation_is_refused() {
+        let sound = |ping: u64, dead: u64, lease: u64| {
+            let text = format!(
+                r#"{{"ping_interval_us":{ping},"dead_after_us":{dead},"lease_us":{lease}}}"#
+            );
+            serde_json::from_str::<Timing>(&text).is_ok()
+        };
+        assert!(sound(50_000, 250_000, 0) && sound(50_000, 250_000, 200_000));
+        assert!(sound(1_000, 3_000, 2_400));
+        assert!(!sound(0, 0, 0) && !sound(0, 250_000, 0) && !sound(50_000, 0, 0));
+        assert!(!sound(50_000, 250_000, 250_000), "the lease outlives the judgement of death");
+        assert!(!sound(50_000, u64::MAX, 0) && !sound(u64::MAX, u64::MAX, u64::MAX));
     }
 
     #[test]

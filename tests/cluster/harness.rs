@@ -24,12 +24,14 @@ use crate::driver::{Answered, Disturbance, Driver, Halt, Turn, Witness};
 use crate::invariants::{Checks, Violation};
 use crate::nemesis::{Nemesis, Repair};
 use crate::network::{Network, Packet};
+use crate::plain::Plain;
 use crate::plan::{Fault, Plan};
 use crate::random::Random;
 use crate::trace::Trace;
 use crate::workload::Workload;
 
-/// Index of the view server among the nodes; servers follow, then clients.
+/// Index of the view server among the nodes; servers follow, then clients, then the places in
+/// `twins` and the client of `plain`.
 pub const VIEW: usize = 0;
 
 /// What runs on a node.
@@ -55,8 +57,8 @@ pub struct Node {
     /// In the middle of a turn until then.
     pub busy_until: Instant,
     /// The turn that is due, with its ticket; turns with another ticket are void.
-    turn: Option<Instant>,
-    ticket: u64,
+    pub turn: Option<Instant>,
+    pub ticket: u64,
     /// When the newest ping was sent that the view server knows this node has answered.
     pub pong_at: Instant,
 }
@@ -93,6 +95,8 @@ pub enum Event {
     Snap(Fault),
     Repair(Repair),
     Ghost,
+    /// The plain client sends its next datagram.
+    Plain,
 }
 
 struct Scheduled {
@@ -137,6 +141,7 @@ pub struct World {
     pub slow_disk: Instant,
     pub nemesis: Nemesis,
     pub workload: Workload,
+    pub plain: Plain,
     pub checks: Checks,
     pub counts: Counts,
     pub trace: Trace,
@@ -144,10 +149,10 @@ pub struct World {
     /// Answers of the view server to its own terminal that nobody has taken yet.
     pub view_answers: Vec<(CallId, pbkv::protocol::view_server::Answer)>,
     /// When the present view server sent each ping that was not answered yet, by nonce.
-    pinged: BTreeMap<u64, Instant>,
+    pub pinged: BTreeMap<u64, Instant>,
     /// The view server is told all addresses in its hosts file.
-    has_hosts: bool,
-    datagrams: Vec<Datagram>,
+    pub has_hosts: bool,
+    pub datagrams: Vec<Datagram>,
     messages: Vec<Message>,
     answers: Vec<(CallId, Answered)>,
     records: Vec<DurableRecord>,
@@ -155,7 +160,7 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, plan: Plan, random: Random, talk: bool) -> World {
-        let nodes = 1 + plan.servers + plan.clients;
+        let nodes = 1 + plan.servers + plan.clients + 3;
         let network = Network::new(nodes, plan.weather.clone(), plan.ghost_every > 0);
         let workload = Workload::new(&plan);
         let mut world = World {
@@ -170,6 +175,7 @@ impl World {
             slow_disk: plan.disk,
             nemesis: Nemesis::default(),
             workload,
+            plain: Plain::default(),
             checks: Checks::default(),
             counts: Counts::default(),
             trace: Trace::new(talk),
@@ -189,7 +195,7 @@ impl World {
             let node = world.machine(index);
             world.nodes.push(node);
         }
-        for index in 0..nodes {
+        for index in 0..world.clients().end {
             // Everybody starts at about the same time, in any order.
             let at = world.random.below(20 * MS);
             world.schedule(at, Event::Restart(index));
@@ -202,8 +208,10 @@ impl World {
             "view".to_owned()
         } else if index <= self.plan.servers {
             format!("s{index}")
-        } else {
+        } else if self.clients().contains(&index) {
             format!("c{}", index - self.plan.servers)
+        } else {
+            format!("extra{index}")
         };
         let last = u8::try_from(index + 1).expect("few nodes");
         let rate = self.random.between(950_000, 1_050_000);
@@ -225,12 +233,14 @@ impl World {
         }
     }
 
-    pub fn servers(&self) -> std::ops::RangeInclusive<usize> {
-        1..=self.plan.servers
+    /// Where kv servers run, the place of a displaced one included.
+    pub fn servers(&self) -> impl Iterator<Item = usize> + use<> {
+        (1..=self.plan.servers).chain([self.old_server()])
     }
 
     pub fn clients(&self) -> std::ops::Range<usize> {
-        self.plan.servers + 1..self.nodes.len()
+        let first = self.plan.servers + 1;
+        first..first + self.plan.clients
     }
 
     /// What the view server goes by now.
@@ -272,7 +282,8 @@ impl World {
 
     /// Lets things happen until a time, or until an invariant is broken.
     pub fn run_until(&mut self, until: Instant) {
-        while self.failure.is_none() {
+        // What two histories that know nothing of each other promise together is nothing.
+        while self.failure.is_none() && !self.nemesis.forked {
             if self.queue.peek().is_none_or(|next| next.at > until) {
                 self.now = until;
                 return;
@@ -288,24 +299,39 @@ impl World {
                 Event::Snap(fault) => self.inflict(fault),
                 Event::Repair(repair) => self.repair(repair),
                 Event::Ghost => self.haunt(),
+                Event::Plain => self.ask_plainly(),
             }
         }
     }
 
-    fn deliver(&mut self, packet: &Packet) {
-        let node = &mut self.nodes[packet.to];
-        if node.is_down() || node.address != packet.destination {
+    /// A datagram arrives, wherever its destination is now.
+    pub fn deliver(&mut self, packet: &Packet) {
+        let index = if self.nodes[packet.to].address == packet.destination {
+            packet.to
+        } else {
+            let found = self.nodes.iter().position(|node| node.address == packet.destination);
+            let Some(index) = found else { return };
+            index
+        };
+        if index == self.plain_client() {
+            return self.hear_plainly(&packet.bytes);
+        }
+        let node = &mut self.nodes[index];
+        if node.is_down() {
             return;
         }
         if node.inbox_bytes + packet.bytes.len() > self.plan.socket_bytes {
             self.counts.add(Count::Overflowed);
             return;
         }
-        self.trace.note(self.now, packet.to as u64, &packet.bytes);
+        self.trace.note(self.now, index as u64, &packet.bytes);
         node.inbox_bytes += packet.bytes.len();
         node.inbox.push_back((packet.source, Rc::clone(&packet.bytes)));
+        if packet.from == self.plain_client() {
+            self.note_plain_delivery(packet.source);
+        }
         let lag = self.random.below(self.plan.lag + 1);
-        self.wake(packet.to, self.now + lag);
+        self.wake(index, self.now + lag);
     }
 
     /// Sees to it that a node has a turn at this time at the latest.
@@ -334,7 +360,7 @@ impl World {
         }
         self.counts.add(Count::Turns);
         let mut witness = Witness::default();
-        let is_view = index == VIEW;
+        let is_view = matches!(node.core, Core::View(_));
         let mut turn = Turn {
             now,
             name: &node.name,
@@ -390,7 +416,7 @@ impl World {
     fn absorb(&mut self, index: usize, witness: &Witness) {
         let mut records = std::mem::take(&mut self.records);
         for record in records.drain(..) {
-            self.made_durable(record);
+            self.made_durable(index, record);
         }
         self.records = records;
         if index == VIEW {
@@ -403,9 +429,9 @@ impl World {
                 }
             }
             self.pinged.extend(witness.pings.iter().map(|nonce| (*nonce, self.now)));
-            if let Err(violation) = self.checks.on_shown(&witness.shown) {
-                self.fail(violation);
-            }
+        }
+        if let Err(violation) = self.checks.on_shown(&witness.shown) {
+            self.fail(violation);
         }
         if witness.reported {
             self.nemesis.reported_at = self.now;
@@ -422,7 +448,7 @@ impl World {
     }
 
     /// Hands what a node sends to the network.
-    fn post(&mut self, index: usize) {
+    pub fn post(&mut self, index: usize) {
         let mut datagrams = std::mem::take(&mut self.datagrams);
         let source = self.nodes[index].address;
         for Datagram { to: destination, bytes } in datagrams.drain(..) {
@@ -486,20 +512,20 @@ impl World {
 
     /// Starts a process where none runs, with nothing but what is durable.
     pub fn start(&mut self, index: usize) {
-        if !self.nodes[index].is_down() {
+        // What was displaced does not come back once it has ended.
+        if !self.nodes[index].is_down() || index >= self.clients().end {
             return;
         }
         let incarnation = Incarnation(self.random.next() | 1);
         let view_server = self.nodes[VIEW].address;
         let limits = self.plan.limits;
         let now = self.nodes[index].clock.read(self.now);
-        if self.servers().contains(&index) && self.random.chance(self.plan.moves) {
+        if (1..=self.plan.servers).contains(&index) && self.random.chance(self.plan.moves) {
             let port = self.nodes[index].address.port();
             self.nodes[index].address.set_port(port + 1);
         }
         let core = if index == VIEW {
-            let hosts: BTreeMap<ServerId, SocketAddr> = self
-                .servers()
+            let hosts: BTreeMap<ServerId, SocketAddr> = (1..=self.plan.servers)
                 .filter(|_| self.has_hosts)
                 .map(|server| (self.id(server), self.nodes[server].address))
                 .collect();
@@ -532,7 +558,7 @@ impl World {
         }
     }
 
-    fn id(&self, index: usize) -> ServerId {
+    pub fn id(&self, index: usize) -> ServerId {
         ServerId::from(&*self.nodes[index].name)
     }
 
@@ -542,7 +568,7 @@ impl World {
             && let Some(record) = driver.record_in_writing().cloned()
             && self.random.chance(500_000)
         {
-            self.made_durable(record);
+            self.made_durable(index, record);
         }
         let at = self.now;
         let node = &mut self.nodes[index];
@@ -553,7 +579,7 @@ impl World {
         node.turn = None;
         node.busy_until = 0;
         let incarnation = node.incarnation;
-        if index > self.plan.servers {
+        if self.clients().contains(&index) {
             self.workload.client_gone(incarnation);
         }
         self.look_for_survivors();

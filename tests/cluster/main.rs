@@ -4,7 +4,8 @@
 //! The processes and their transports (hence the codec) are the ones that ship; only sockets,
 //! clocks and the disk are replaced. Reading order: `clock`, `random`, `network`, `driver` (one
 //! process, as the runtime drives it), `harness` (the world), `plan` (what a seed draws), `nemesis`
-//! (what breaks), `workload` (what clients ask), `invariants`, `run` (the two phases), `fuzz`.
+//! (what breaks), `workload` (what clients ask), `invariants`, `run` (the two phases), `fuzz`; `scenarios` and
+//! `regressions` are directed.
 
 mod clock;
 mod counts;
@@ -15,9 +16,12 @@ mod invariants;
 mod nemesis;
 mod network;
 mod observe;
+mod plain;
 mod plan;
 mod random;
+mod regressions;
 mod run;
 mod scenarios;
 mod trace;
+mod twins;
 mod workload;

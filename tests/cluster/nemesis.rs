@@ -21,6 +21,8 @@ pub enum Repair {
     Resume(usize),
     ClockRuns(usize),
     DiskIsQuick,
+    /// A displaced process ends.
+    End(usize),
 }
 
 /// What the nemesis remembers.
@@ -40,6 +42,8 @@ pub struct Nemesis {
     pub reported_at: Instant,
     /// The server that keeps the memory of a lost record, until it is recovered.
     guarded: Option<usize>,
+    /// Two view servers have run at once.
+    pub two_decided: bool,
     /// The last active record.
     pub active: Option<Record>,
 }
@@ -156,6 +160,11 @@ impl World {
                 self.crash_view_server(back);
             }
             Fault::LoseRecord => self.lose_record(lasting),
+            Fault::Twin => {
+                let victim = self.primary().filter(|_| self.random.chance(500_000)).unwrap_or(any);
+                self.replace_server(victim, lasting);
+            }
+            Fault::SecondViewServer => self.replace_view_server(lasting),
             Fault::PauseViewServer => self.pause(VIEW, lasting),
             Fault::SlowDisk => {
                 self.slow_disk = lasting;
@@ -164,7 +173,7 @@ impl World {
             }
             Fault::ClockRate => {
                 self.counts.add(Count::ClockChanges);
-                let node = self.random.index(self.nodes.len());
+                let node = self.random.index(self.clients().end);
                 self.set_clock(node, 0);
             }
             Fault::ClockStop => {
@@ -193,6 +202,7 @@ impl World {
             Repair::Resume(node) => self.wake(node, self.now),
             Repair::ClockRuns(node) => self.set_clock(node, 0),
             Repair::DiskIsQuick => self.slow_disk = self.plan.disk,
+            Repair::End(node) => self.end(node),
         }
     }
 
@@ -251,6 +261,9 @@ impl World {
         self.counts.add(Count::Refusals);
         let at = self.now;
         self.trace.say(at, || format!("{index} ends itself: {why}"));
+        if index == self.old_view() {
+            self.counts.add(Count::ViewServersOvertaken);
+        }
         self.crash(index);
         let back = self.lasting();
         self.schedule(at + back, Event::Restart(index));
@@ -279,7 +292,7 @@ impl World {
             let Some(highest) = reported.max_by_key(|record| record.stamp()) else { return };
             let needed: Vec<Incarnation> =
                 highest.members().into_iter().map(|member| member.incarnation).collect();
-            let guarded = self.servers().find(|server| {
+            let guarded = (1..=self.plan.servers).find(|server| {
                 needed.contains(&self.nodes[*server].incarnation)
                     && self.nodes[*server].paused_until <= self.now
                     && self.known_record(*server).is_some()
@@ -309,7 +322,7 @@ impl World {
         self.nodes[server].server().and_then(|server| server.inspect().record)
     }
 
-    fn pause(&mut self, node: usize, length: Instant) {
+    pub fn pause(&mut self, node: usize, length: Instant) {
         if self.nemesis.guarded == Some(node) || self.nodes[node].is_down() {
             return;
         }
@@ -366,17 +379,39 @@ impl World {
         self.schedule(self.now + lasting, Event::Repair(Repair::Unblock(links)));
     }
 
-    /// A record is durable from now on.
-    pub fn made_durable(&mut self, durable: DurableRecord) {
+    /// A record is durable from now on, with the view server that runs at this node.
+    pub fn made_durable(&mut self, index: usize, durable: DurableRecord) {
         let record = &durable.record;
         let previous = self.truth.as_ref().map(|truth| &truth.record);
-        if let Some(previous) = previous
-            && previous.history != record.history
-            && !self.plan.careful
-            && self.nemesis.ever_lost
+        let is_reset = record.view.genesis && self.workload.reset_asked;
+        if self.nemesis.two_decided
+            && !is_reset
+            && previous.is_some_and(|truth| {
+                truth.history == record.history && truth.stamp() > record.stamp()
+            })
         {
+            // Whoever decides this has been overtaken, and does not know it yet.
+            self.counts.add(Count::OvertakenRecords);
+            if let Err(violation) = self.checks.on_overtaken_record(record) {
+                self.fail(violation);
+            }
+            if index == VIEW {
+                self.disk = Some(durable);
+            }
+            return;
+        }
+        let other_history = previous.is_some_and(|previous| previous.history != record.history);
+        if other_history
+            && self.nemesis.ever_lost
+            && !self.nemesis.two_decided
+            && !self.checks.anybody_has_served()
+        {
+            // Nothing was ever stored in the history that is given up, and nothing will be.
+            self.checks.new_history();
+        } else if other_history && !self.plan.careful && self.nemesis.ever_lost {
             // Legal: nobody who knew the old history answered in time.
             self.nemesis.forked = true;
+            self.counts.add(Count::Forks);
             self.workload.new_generation();
             self.checks.new_history();
         } else if record.view.genesis && self.workload.reset_asked {
@@ -386,7 +421,7 @@ impl World {
             self.checks.new_history();
             self.nemesis.total_loss = false;
         }
-        if self.nemesis.record_lost {
+        if self.nemesis.record_lost && index == VIEW {
             self.nemesis.record_lost = false;
             self.counts.add(Count::Recoveries);
             if let Some(guarded) = self.nemesis.guarded.take() {
@@ -402,7 +437,9 @@ impl World {
             self.nemesis.active = Some(record.clone());
         }
         self.truth = Some(durable.clone());
-        self.disk = Some(durable);
+        if index == VIEW {
+            self.disk = Some(durable);
+        }
         if let Err(violation) = checked {
             self.fail(violation);
         }
@@ -496,11 +533,15 @@ impl World {
         self.nemesis.retired = true;
         self.nemesis.guarded = None;
         self.network.heal();
+        for index in [self.old_view(), self.old_server()] {
+            // Two processes under one name are for a person to sort out.
+            self.end(index);
+        }
         self.slow_disk = 0;
         self.plan.socket_bytes = self.plan.socket_bytes.max(208 << 10);
         self.plan.crash_after_persist = 0;
         self.plan.stop_before_sending = 0;
-        for index in 0..self.nodes.len() {
+        for index in 0..self.clients().end {
             let rate = self.random.between(950_000, 1_050_000);
             self.nodes[index].clock.set_rate(at, rate);
             self.nodes[index].paused_until = at;

@@ -4,7 +4,7 @@
 use pbkv::kv::command::{Key, Value};
 use pbkv::protocol::server::Server;
 use pbkv::protocol::view::{Record, Stamp};
-use pbkv::types::{Incarnation, OperationNumber};
+use pbkv::types::{HistoryId, Incarnation, OperationNumber};
 
 /// A look at a server.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,6 +12,8 @@ pub struct Seen {
     pub incarnation: Incarnation,
     /// The newest record it has adopted.
     pub adopted: Option<Stamp>,
+    /// The history that this record belongs to.
+    pub history: Option<HistoryId>,
     /// The last operation applied to a complete copy, and the digest there; none without one.
     pub copy: Option<(OperationNumber, u64)>,
     /// It would answer clients now, as primary.
@@ -24,6 +26,7 @@ pub fn server(incarnation: Incarnation, server: &Server) -> Seen {
     Seen {
         incarnation,
         adopted: inspection.record.map(Record::stamp),
+        history: inspection.record.map(|record| record.history),
         copy: inspection.replica.map(|replica| (replica.applied(), replica.digest())),
         serving: inspection.is_serving,
     }

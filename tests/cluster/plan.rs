@@ -40,6 +40,10 @@ pub enum Fault {
     SlowDisk,
     ClockRate,
     ClockStop,
+    /// A second process with a server's id starts; the first runs on, or is paused meanwhile.
+    Twin,
+    /// A second view server starts without a record; the first runs on, or is paused meanwhile.
+    SecondViewServer,
 }
 
 /// What a new record is, for a trap.
@@ -100,6 +104,8 @@ pub struct Plan {
     pub write_share: u32,
     pub value_bytes_most: u64,
     pub phase_one: Instant,
+    /// Mean time between two datagrams of the plain client; 0 without one.
+    pub plain_every: Instant,
 }
 
 impl Plan {
@@ -149,6 +155,7 @@ impl Plan {
             write_share: random.pick(&[300_000, 500_000, 800_000]),
             value_bytes_most: random.pick(&[0, 0, 0, 40, 40, 2_000]),
             phase_one: 16 * unit,
+            plain_every: random.pick(&[0, 0, 0, unit / 2]),
         };
         // So many operations that faults meet them, so few that many seeds fit into a second; long
         // lists of long values cost most.
@@ -156,6 +163,15 @@ impl Plan {
             if plan.value_bytes_most > 1000 { 50 } else { random.pick(&[60, 120, 250]) };
         plan.think = plan.phase_one * (plan.clients * plan.lanes) as u64 / operations;
         plan.faults = faults(random, leases);
+        // Two processes where there should be one: what a person does, so it is rarer than what
+        // machines do, and can cost all data by design. Then only safety is demanded, and that a
+        // reset works.
+        for fault in [Fault::Twin, Fault::SecondViewServer] {
+            if random.chance(60_000) {
+                plan.faults.push((fault, random.between(1, 4)));
+                plan.careful = false;
+            }
+        }
         for _ in 0..random.pick(&[0, 1, 1, 2, 3]) {
             plan.traps.push(trap(random, unit));
         }

@@ -61,6 +61,9 @@ fn phase_one(world: &mut World) {
     if world.plan.ghost_every > 0 {
         world.schedule(start, Event::Ghost);
     }
+    if world.plan.plain_every > 0 {
+        world.schedule(start, Event::Plain);
+    }
     world.run_until(world.plan.phase_one);
 }
 
@@ -70,7 +73,7 @@ fn phase_two(world: &mut World) {
     let until = world.now + BOUND;
     if world.nemesis.forked {
         // Servers with a copy of the abandoned history wait for a person to decide.
-        return world.run_until(world.now + 10 * world.dead_after());
+        return;
     }
     if !world.plan.careful {
         // What was decided before everything healed may still come into force.
@@ -227,6 +230,9 @@ pub fn reset(world: &mut World, until: Instant) {
 pub fn conclude(world: &mut World) {
     let truth = world.truth.as_ref().map(|truth| &truth.record);
     let full = world.checks.in_full(&world.nodes, truth);
+    for _ in &world.checks.plain.repeated {
+        world.counts.add(Count::PlainRepeats);
+    }
     if let Err(violation) = full {
         return world.fail(violation);
     }

@@ -9,7 +9,12 @@ use crate::random::Random;
 use crate::run;
 
 /// Three servers, one client that rests, a network that loses nothing, and nobody who strikes.
-fn calm(seed: u64) -> World {
+pub fn calm(seed: u64) -> World {
+    with(seed, |_| {})
+}
+
+/// The same with a difference.
+pub fn with(seed: u64, change: impl FnOnce(&mut Plan)) -> World {
     let mut random = Random::new(seed);
     let mut plan = Plan::draw(&mut random);
     plan.servers = 3;
@@ -27,14 +32,20 @@ fn calm(seed: u64) -> World {
     plan.disk = 0;
     plan.lag = 50_000;
     plan.careful = true;
+    plan.plain_every = 0;
+    change(&mut plan);
     let mut world = World::new(seed, plan, random, true);
     world.workload.resting = true;
     world
 }
 
 /// Until a pair serves.
-fn paired(seed: u64) -> World {
-    let mut world = calm(seed);
+pub fn paired(seed: u64) -> World {
+    pair(calm(seed))
+}
+
+/// Until a pair serves in this world.
+pub fn pair(mut world: World) -> World {
     let until = 5_000 * MS;
     run::settle(&mut world, until);
     run::serve(&mut world, until);
@@ -42,7 +53,7 @@ fn paired(seed: u64) -> World {
     world
 }
 
-fn assert_sound(world: &mut World) {
+pub fn assert_sound(world: &mut World) {
     if world.failure.is_none() {
         run::conclude(world);
     }
@@ -51,14 +62,14 @@ fn assert_sound(world: &mut World) {
     }
 }
 
-fn role(world: &World, backup: bool) -> usize {
+pub fn role(world: &World, backup: bool) -> usize {
     let view = &world.truth.as_ref().expect("a pair serves").record.view;
     let member = if backup { view.backup.as_ref().expect("a pair serves") } else { &view.primary };
     world.node_of(member.incarnation).expect("it lives")
 }
 
 /// How long the next operation takes, in simulated time.
-fn next_operation_takes(world: &mut World) -> Instant {
+pub fn next_operation_takes(world: &mut World) -> Instant {
     let since = world.now;
     run::serve(world, since + 10_000 * MS);
     assert_sound(world);

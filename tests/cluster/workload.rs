@@ -234,6 +234,41 @@ impl World {
         call
     }
 
+    /// Notes a read that is asked without a client of this crate; the key it is about comes with it.
+    pub fn ask_elsewhere(&mut self, key: usize) -> (CallId, Key) {
+        let call = CallId(self.workload.calls.len() as u64);
+        let called = self.moment();
+        self.workload.calls.push(Call {
+            client: 0,
+            lane: 0,
+            incarnation: Incarnation(0),
+            key,
+            generation: self.workload.generation,
+            operation: Operation {
+                process: 0,
+                called,
+                answered: None,
+                action: linearizability::Action::Get(None),
+            },
+            fate: Fate::Open,
+            expired: false,
+        });
+        (call, self.workload.key(key))
+    }
+
+    /// What such a read was told. After a reset it proves nothing: who knows no epochs may still
+    /// ask a server that has not heard of it.
+    pub fn answered_elsewhere(&mut self, call: CallId, list: Option<Vec<u64>>) {
+        let now = self.moment();
+        if self.workload.generation > 0 {
+            return;
+        }
+        let call = &mut self.workload.calls[index(call)];
+        call.fate = Fate::Done;
+        call.operation.answered = Some(now);
+        call.operation.action = linearizability::Action::Get(list);
+    }
+
     /// A client was told what became of its operation.
     pub fn answered(&mut self, id: CallId, answer: Answer) {
         let now = self.moment();

@@ -306,12 +306,10 @@ impl ViewServer {
         let Mode::Recovering(recovery) = &self.mode else { return None };
         match recovery.outcome()? {
             Outcome::Recovered(record, reason) => Some(Step::Recover(record, reason)),
-            Outcome::Empty { history, number } if self.all_have_reported(now, recovery) => {
-                let first = self.pick_first(now, history)?;
-                let history = history.unwrap_or_else(|| {
-                    let Epoch(counter, author) = recovery.epoch();
-                    HistoryId(digest::numbers([counter, author]))
-                });
+            Outcome::Empty { number } if self.all_have_reported(now, recovery) => {
+                let first = self.pick_first(now, None)?;
+                let Epoch(counter, author) = recovery.epoch();
+                let history = HistoryId(digest::numbers([counter, author]));
                 let id = ViewId { epoch: recovery.epoch(), number: number + 1 };
                 let reason = "no server knows of any data: an empty history begins";
                 let record = Box::new(Record::first(history, id, first));

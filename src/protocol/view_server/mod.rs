@@ -169,6 +169,9 @@ pub struct ViewServer {
     /// that another view server has taken over.
     has_decided: bool,
     queries: Vec<Query>,
+    /// Messages were taken in since anything was decided. What arrives together is judged
+    /// together: the first of two pongs must not look like the only one.
+    decision_due: bool,
 }
 
 impl ViewServer {
@@ -212,6 +215,7 @@ impl ViewServer {
             paused_after: 0,
             has_decided: false,
             queries: Vec::new(),
+            decision_due: false,
         }
     }
 
@@ -245,8 +249,9 @@ impl ViewServer {
         self.last_event = now;
     }
 
-    /// Called last by every handler.
+    /// Called when everything that arrived together has been handled.
     fn end_turn(&mut self, now: Timestamp, outbox: &mut Outbox<Answer>) {
+        self.decision_due = false;
         self.roster.settle(now, &self.config.timing);
         if self.roster.take_moved() {
             self.persist(outbox);
@@ -751,7 +756,7 @@ impl Process for ViewServer {
             | Message::Request(_)
             | Message::Reply(_) => {}
         }
-        self.end_turn(now, outbox);
+        self.decision_due = true;
     }
 
     fn handle_command(
@@ -787,6 +792,9 @@ impl Process for ViewServer {
 
     fn poll_timeout(&self) -> Option<Timestamp> {
         let now = self.last_event;
+        if self.decision_due {
+            return Some(now);
+        }
         // Without any server there is nothing to ping, but a pause must still be noticed as one.
         let heartbeat = now + self.timing().ping_interval();
         let lease_end = self.record().map(|record| self.lease_end(record));

@@ -31,8 +31,6 @@ pub enum Outcome {
     Recovered(Box<Record>, String),
     /// Nobody who answered knows any data.
     Empty {
-        /// The history's id, if one was named before anything was stored.
-        history: Option<HistoryId>,
         /// The highest view number reported.
         number: u64,
     },
@@ -76,11 +74,19 @@ impl Recovery {
         self.reports.contains_key(&incarnation)
     }
 
-    fn records(&self) -> impl Iterator<Item = &Record> {
+    fn reported(&self) -> impl Iterator<Item = &Record> {
         let reported = self.reports.values().filter_map(|(_, record)| record.as_ref());
         let own = self.own.as_ref();
         let belongs = move |record: &&Record| own.is_none_or(|own| record.history == own.history);
         reported.chain(own).filter(belongs)
+    }
+
+    /// What counts of that: a history that was only proposed says nothing beside one that began.
+    fn records(&self) -> impl Iterator<Item = &Record> {
+        let has_begun =
+            |record: &Record| self.reported().any(|it| it.history == record.history && began(it));
+        let any_began = self.reported().any(began);
+        self.reported().filter(move |record| !any_began || has_begun(record))
     }
 
     fn highest(&self) -> Option<&Record> {
@@ -106,7 +112,8 @@ impl Recovery {
     }
 
     fn has_two_histories(&self) -> bool {
-        let mut histories = self.records().map(|record| record.history);
+        let begun = self.records().any(began);
+        let mut histories = self.records().filter(|_| begun).map(|record| record.history);
         histories.next().is_some_and(|first| histories.any(|other| other != first))
     }
 
@@ -169,18 +176,19 @@ impl Recovery {
             return None;
         }
         let Some(highest) = self.highest() else {
-            return Some(Outcome::Empty { history: None, number: 0 });
+            return Some(Outcome::Empty { number: 0 });
         };
         if !self.missing_members().is_empty() {
             return None;
         }
-        if highest.phase == Phase::Proposed && highest.eligible.is_empty() {
-            // Activation would have been reported by its primary: nothing was ever stored.
+        if !began(highest) {
+            // Activation would have been reported by its primary: nothing was stored in that view.
+            // 1. its primary fell silent .. 2. the history began with another server, which served
+            // and does not answer now .. 3. begun again under the same id, in a higher epoch, the
+            // history would tell that server to give up what it holds. So the next one has an id
+            // of its own, and theirs is left alone.
             let number = highest.view.id.number;
-            // With a record of our own that others do not follow, another view server may have
-            // begun this very history with somebody who does not answer. Theirs is left alone.
-            let history = self.own.is_none().then_some(highest.history);
-            return Some(Outcome::Empty { history, number });
+            return Some(Outcome::Empty { number });
         }
         let continued = Box::new(self.continued(highest));
         Some(Outcome::Recovered(continued, "the record is recovered".to_owned()))
@@ -220,4 +228,9 @@ impl Recovery {
             view: View { id, primary, backup, joining: None, since: view.since, genesis },
         }
     }
+}
+
+/// Whether something may be stored: not while a first view is merely proposed.
+fn began(record: &Record) -> bool {
+    record.phase == Phase::Active || !record.eligible.is_empty()
 }

@@ -1,26 +1,26 @@
-//! adopted-view-never-decreases (I5): what a process has adopted only ever gets newer.
+//! adopted-view-never-decreases (I5): what a process has adopted of one history only ever gets newer.
 
 use std::collections::BTreeMap;
 
 use pbkv::protocol::view::Stamp;
-use pbkv::types::Incarnation;
+use pbkv::types::{HistoryId, Incarnation};
 
 use crate::invariants::Violation;
 use crate::observe::Seen;
 
 #[derive(Default)]
 pub struct AdoptedViewNeverDecreases {
-    adopted: BTreeMap<usize, (Incarnation, Option<Stamp>)>,
+    adopted: BTreeMap<(Incarnation, Option<HistoryId>), Option<Stamp>>,
 }
 
 impl AdoptedViewNeverDecreases {
     pub fn on_turn(&mut self, server: usize, seen: &Seen) -> Result<(), Violation> {
-        let known = self.adopted.entry(server).or_insert((seen.incarnation, seen.adopted));
-        if known.0 == seen.incarnation && seen.adopted < known.1 {
-            let detail = format!("s{server} went from {:?} to {:?}", known.1, seen.adopted);
+        let known = self.adopted.entry((seen.incarnation, seen.history)).or_insert(seen.adopted);
+        if seen.adopted < *known {
+            let detail = format!("s{server} went from {known:?} to {:?}", seen.adopted);
             return Err(Violation::new("adopted-view-never-decreases", detail));
         }
-        *known = (seen.incarnation, seen.adopted);
+        *known = seen.adopted;
         Ok(())
     }
 }

@@ -62,7 +62,7 @@ impl BackupHoldsEveryAckedOp {
 }
 
 /// The living eligible servers.
-fn eligible<'a>(
+pub fn eligible<'a>(
     nodes: &'a [Node],
     record: &'a Record,
 ) -> impl Iterator<Item = (&'a Node, &'a pbkv::protocol::server::Server)> {

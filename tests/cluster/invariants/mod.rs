@@ -8,6 +8,7 @@ mod adopted_view_never_decreases;
 mod backup_holds_every_acked_op;
 mod one_content_per_view;
 mod one_primary_per_view;
+mod plain_writes_last;
 mod primary_comes_from_eligible;
 mod recorded_before_shown;
 mod same_number_same_digest;
@@ -51,6 +52,7 @@ pub struct Checks {
     digests: same_number_same_digest::SameNumberSameDigest,
     acked: backup_holds_every_acked_op::BackupHoldsEveryAckedOp,
     shown: recorded_before_shown::RecordedBeforeShown,
+    pub plain: plain_writes_last::PlainWritesLast,
 }
 
 impl Checks {
@@ -65,7 +67,14 @@ impl Checks {
         self.view_ids.on_record(previous, record)?;
         self.contents.on_record(record)?;
         self.succession.on_record(record)?;
-        self.acked.on_record(nodes, record)
+        self.acked.on_record(nodes, record)?;
+        self.plain.on_record(nodes, record)
+    }
+
+    /// A view server that was overtaken, and does not know it, has made a record durable.
+    pub fn on_overtaken_record(&mut self, record: &Record) -> Result<(), Violation> {
+        self.shown.on_record(record);
+        self.contents.on_record(record)
     }
 
     /// A server has had a turn.
@@ -101,14 +110,22 @@ impl Checks {
     /// All data was given up, legally.
     pub fn new_history(&mut self) {
         self.acked = Default::default();
+        self.plain.new_history();
         self.digests = Default::default();
         self.succession = Default::default();
         self.view_ids = Default::default();
     }
 
+    /// Whether the present history has had a primary that knew that it was one.
+    pub fn anybody_has_served(&self) -> bool {
+        self.succession.in_force
+    }
+
     /// Looks at every copy in full.
-    pub fn in_full(&self, nodes: &[Node], truth: Option<&Record>) -> Result<(), Violation> {
-        truth.map_or(Ok(()), |truth| self.acked.in_full(nodes, truth))
+    pub fn in_full(&mut self, nodes: &[Node], truth: Option<&Record>) -> Result<(), Violation> {
+        let Some(truth) = truth else { return Ok(()) };
+        self.acked.in_full(nodes, truth)?;
+        self.plain.in_full(nodes, truth)
     }
 }
 

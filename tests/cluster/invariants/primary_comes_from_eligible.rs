@@ -12,7 +12,7 @@ use crate::observe::Seen;
 #[derive(Default)]
 pub struct PrimaryComesFromEligible {
     active: Vec<Record>,
-    in_force: bool,
+    pub in_force: bool,
 }
 
 impl PrimaryComesFromEligible {

@@ -334,6 +334,43 @@ fn a_first_view_that_nobody_adopted_is_begun_again_after_the_record_is_lost() {
 }
 
 #[test]
+fn a_history_begun_again_never_bears_the_id_of_one_that_may_have_served() {
+    // Sequence: 1. a history is proposed with s1, which falls silent .. 2. it begins with s2, which
+    // serves and is cut off .. 3. the record is lost, and s1 reports what it heard first.
+    let mut bench = Bench::new();
+    for id in ["s1", "s2"] {
+        bench.start(id);
+    }
+    bench.run_until(|bench| bench.is("s1", None, Phase::Proposed));
+    bench.server("s1").adopts = false;
+    bench.server("s1").speaks = false;
+    let proposed = bench.record().clone();
+    bench.run_until(|bench| bench.is("s2", None, Phase::Active));
+    bench.cut("s2");
+    bench.server("s1").record = Some(proposed.clone());
+    bench.server("s1").adopts = true;
+    bench.server("s1").speaks = true;
+    bench.restart_view_server(false, Timing::default());
+    bench.run_until(|bench| bench.is("s1", None, Phase::Active));
+    assert_ne!(bench.record().history, proposed.history, "s2 must not give its copy up");
+}
+
+#[test]
+fn histories_that_were_only_proposed_hold_nobody_up() {
+    // Sequence: two view servers, one after the other, proposed a history and lost their record.
+    let mut bench = Bench::pair();
+    let begun = bench.record().clone();
+    let mut hollow = begun.clone();
+    hollow.history = crate::types::HistoryId(77);
+    (hollow.phase, hollow.view.genesis) = (Phase::Proposed, true);
+    (hollow.eligible, hollow.last_primary) = (Vec::new(), None);
+    bench.server("s3").record = Some(hollow);
+    bench.restart_view_server(false, Timing::default());
+    bench.run_until(|bench| bench.record().view.id > begun.view.id);
+    assert_eq!(bench.record().history, begun.history);
+}
+
+#[test]
 fn a_higher_promise_during_a_recovery_is_outbid() {
     let mut bench = Bench::pair();
     bench.server("s2").promised = Epoch(40, 3);
