@@ -250,6 +250,15 @@ mod tests {
     }
 
     #[test]
+    fn the_wait_for_a_lease_is_longer_than_the_lease_on_any_clock_that_is_trusted() {
+        for lease in [ms(9), ms(180), ms(7_200)] {
+            // The grantor's clock runs fast, the holder's slow.
+            assert!(lease_wait(lease) * (10 - DRIFT_TENTHS) >= lease * (10 + DRIFT_TENTHS));
+            assert!(lease_wait(lease) < lease * 13 / 10, "and not much longer");
+        }
+    }
+
+    #[test]
     fn timing_from_the_network_that_breaks_a_relation_is_refused() {
         let sound = |ping: u64, dead: u64, lease: u64| {
             let text = format!(

@@ -145,6 +145,23 @@ fn what_was_not_executed_may_never_be_seen_and_what_is_unknown_may() {
 }
 
 #[test]
+fn what_is_unknown_may_happen_after_its_caller_has_given_up() {
+    // With a put the other checker judges.
+    for begun in [append("w"), put("w")] {
+        let history = |outcome| {
+            [
+                ok(4, 0, 5, begun.clone()),
+                event(1, 6, 10, append("x"), outcome),
+                ok(2, 20, 30, saw(&["w"])),
+                ok(3, 40, 50, saw(&["w", "x"])),
+            ]
+        };
+        passes(&history(Outcome::Unknown));
+        violation(&history(Outcome::Ok));
+    }
+}
+
+#[test]
 fn reads_that_failed_say_nothing() {
     passes(&[
         ok(1, 0, 10, append("x")),
@@ -188,5 +205,16 @@ fn keys_are_judged_by_themselves_and_undecided_ones_are_named() {
     history.push(other);
     let keys = vec![Key::from("k")];
     assert_eq!(check(&history, 50), Verdict::Unknown { keys, budget: 50 });
-    assert_eq!(violation(&history).key, Key::from("k"));
+    assert_eq!(violation(&history).key, Key::from("k")); // One wrong key among right ones is found, wherever it stands.
+    for wrong in ["a", "m", "z"] {
+        let history: Vec<Event> = ["a", "m", "z"]
+            .into_iter()
+            .flat_map(|key| {
+                let list: &[&str] = if key == wrong { &[] } else { &["x"] };
+                [ok(1, 0, 10, append("x")), ok(2, 20, 30, saw(list))]
+                    .map(|event| Event { key: Key::from(key), ..event })
+            })
+            .collect();
+        assert_eq!(violation(&history).key, Key::from(wrong));
+    }
 }

@@ -264,6 +264,26 @@ mod tests {
     }
 
     #[test]
+    fn the_digest_covers_sessions_as_well_as_the_store() {
+        let mut one = Replica::default();
+        let mut other = one.clone();
+        let OperationResult::Opened(session) = apply(&mut one, open(1, 10)).result else {
+            panic!("not opened")
+        };
+        apply(&mut other, open(2, 10));
+        assert_ne!(one.digest(), other.digest(), "the nonce");
+        let mut other = one.clone();
+        let origin = |acknowledged| {
+            let (number, acknowledged) = (RequestNumber(1), RequestNumber(acknowledged));
+            Some(Origin { session, number, acknowledged })
+        };
+        apply(&mut one, append("x", origin(0)));
+        apply(&mut other, append("x", None));
+        assert_eq!(values(&one), values(&other));
+        assert_ne!(one.digest(), other.digest(), "what the session has executed");
+    }
+
+    #[test]
     fn digest_at_an_earlier_operation_is_remembered_until_it_is_trimmed() {
         let mut replica = Replica::default();
         let mut digests = vec![replica.digest()];

@@ -238,6 +238,23 @@ mod tests {
     }
 
     #[test]
+    fn a_put_begins_a_new_generation_and_so_does_the_first_append_after_a_remove() {
+        let mut store = Store::default();
+        let key = Key::from("a");
+        let generation = |store: &Store| store.get(&key).unwrap().generation();
+        store.append(key.clone(), "1".into(), number(3));
+        store.append(key.clone(), "2".into(), number(4));
+        assert_eq!(generation(&store), number(3));
+        store.put(key.clone(), "3".into(), number(5));
+        assert_eq!(generation(&store), number(5));
+        store.append(key.clone(), "4".into(), number(6));
+        assert_eq!(generation(&store), number(5));
+        store.remove(&key);
+        store.append(key.clone(), "5".into(), number(8));
+        assert_eq!(generation(&store), number(8));
+    }
+
+    #[test]
     fn a_part_that_does_not_continue_its_list_is_refused_and_changes_nothing() {
         let mut store = Store::default();
         store.install("a".into(), number(1), 0, vec!["1".into(), "2".into()]).unwrap();

@@ -192,6 +192,7 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::message::Message;
 
     fn closed() -> Client {
         let (handle, calls) = channel();
@@ -213,6 +214,31 @@ mod tests {
             Failure { outcome: FailureOutcome::NotExecuted, reason: FailureReason::Closed };
         assert_eq!(closed().get("a").await, Err(failure.clone()));
         assert_eq!(closed().view().await, Err(failure));
+    }
+
+    #[tokio::test]
+    async fn no_two_clients_have_the_same_incarnation() {
+        // D31: a client that took up the incarnation of another would take answers to that one's
+        // requests for answers to its own, and open the other's session.
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let view_server = socket.local_addr().unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..3 {
+            let client = Client::connect(view_server).await.unwrap();
+            let asking = tokio::spawn(async move { client.view().await });
+            let mut buffer = [0; 2048];
+            let (size, from) = socket.recv_from(&mut buffer).await.unwrap();
+            let mut messages = Vec::new();
+            Transport::new(Incarnation(1), Limits::default()).receive(
+                Timestamp::ZERO,
+                from,
+                &buffer[..size],
+                &mut messages,
+            );
+            let [Message::ViewRequest(request)] = &messages[..] else { panic!("{messages:?}") };
+            assert!(seen.insert(request.client), "{} came twice", request.client);
+            asking.abort();
+        }
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ mod data_loss;
 mod failover;
 mod histories;
 mod launching;
+mod measuring;
 mod network;
 mod pauses;
 mod proxy_itself;

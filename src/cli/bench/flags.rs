@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use clap::{Parser, value_parser};
 
-use super::lanes::{Length, Plan};
+use super::keys::Distribution;
+use super::lanes::Plan;
 use super::load::{Kind, Mix};
+use super::schedule::Length;
 use crate::cli::flags::{parse_address, parse_time};
 use crate::config::Limits;
 
@@ -18,8 +20,8 @@ pub(super) struct Flags {
     /// Clients, each with a socket and a session of its own
     #[arg(long, value_name = "N", default_value = "8", value_parser = value_parser!(u64).range(1..=10_000))]
     clients: u64,
-    /// Operations that each client has in flight
-    #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u64).range(1..=10_000))]
+    /// Operations that each client has in flight, each asked by a task of its own
+    #[arg(long, visible_alias = "tasks", value_name = "N", default_value = "1", value_parser = value_parser!(u64).range(1..=10_000))]
     pipeline: u64,
     /// How long to measure
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
@@ -30,7 +32,8 @@ pub(super) struct Flags {
     /// How long to run before measuring
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
     warm_up: Duration,
-    /// Operations a second, due at fixed times; without it each one follows the last answer
+    /// Operations a second, due at fixed times from which their latency counts; without it each
+    /// one follows the last answer
     #[arg(long, value_name = "N", value_parser = parse_rate)]
     rate: Option<f64>,
     /// Share of gets, as in 80%; the rest are puts [default: 50%]
@@ -40,9 +43,16 @@ pub(super) struct Flags {
     /// reading them takes ever longer
     #[arg(long, value_name = "WEIGHTS", value_parser = Mix::parse)]
     mix: Option<Mix>,
-    /// Keys, chosen evenly
+    /// How many keys there are
     #[arg(long, value_name = "N", default_value = "1000", value_parser = value_parser!(u64).range(1..=1_000_000_000))]
     keys: u64,
+    /// How often each key is chosen: uniform, zipfian, zipfian=EXPONENT, or sequential (one after
+    /// the other, so that --requests as many as --keys touches each once)
+    #[arg(long, value_name = "HOW", default_value = "uniform", value_parser = Distribution::parse)]
+    distribution: Distribution,
+    /// Keys are this and ten digits [default: bench:]
+    #[arg(long, value_name = "TEXT", conflicts_with = "history")]
+    key_prefix: Option<String>,
     /// Bytes of a value [default: 100, and 16 with --history, where a value has more if it takes
     /// more to be unique]
     #[arg(long, value_name = "BYTES", value_parser = parse_value_size)]
@@ -51,6 +61,12 @@ pub(super) struct Flags {
     /// put=15,append=30,get=50,remove=5
     #[arg(long, value_name = "FILE")]
     pub(super) history: Option<PathBuf>,
+    /// Draw a plot: latency by percentile, throughput and latency over time
+    #[arg(long, value_name = "FILE.svg")]
+    pub(super) plot: Option<PathBuf>,
+    /// Exit code 0 although operations failed, as they do when servers are killed meanwhile
+    #[arg(long)]
+    pub(super) allow_failures: bool,
     /// Draws the same operations again [default: a new seed each time]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -85,8 +101,11 @@ impl Flags {
             }
             (None, None) => Mix::gets_and_puts(50),
         };
-        let key_prefix =
-            if is_recorded { format!("bench:{random:016x}:") } else { "bench:".to_owned() };
+        let key_prefix = match &self.key_prefix {
+            Some(prefix) => prefix.clone(),
+            None if is_recorded => format!("bench:{random:016x}:"),
+            None => "bench:".to_owned(),
+        };
         Plan {
             clients: self.clients,
             pipeline: self.pipeline,
@@ -95,6 +114,7 @@ impl Flags {
             rate: self.rate,
             mix,
             keys: self.keys,
+            distribution: self.distribution,
             key_prefix,
             value_size: self.value_size.unwrap_or(if is_recorded { 16 } else { 100 }),
             seed: self.seed.unwrap_or(random),

@@ -1,9 +1,10 @@
 //! What is asked: drawn from a seed, so that it can be drawn again.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
+use super::keys::{Keys, Random};
 use crate::history::Action;
-use crate::kv::command::{Key, Value};
+use crate::kv::command::Value;
 
 /// What an operation does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,15 +18,6 @@ pub(super) enum Kind {
 impl Kind {
     /// In the order of reports.
     pub(super) const ALL: [Kind; 4] = [Kind::Put, Kind::Append, Kind::Get, Kind::Remove];
-
-    pub(super) fn of(action: &Action) -> Kind {
-        match action {
-            Action::Put(_) => Kind::Put,
-            Action::Append(_) => Kind::Append,
-            Action::Get(_) => Kind::Get,
-            Action::Remove => Kind::Remove,
-        }
-    }
 
     pub(super) fn word(self) -> &'static str {
         match self {
@@ -101,32 +93,12 @@ impl fmt::Display for Mix {
     }
 }
 
-/// A small generator (splitmix64): even enough to choose keys.
-#[derive(Clone, Debug)]
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`, which is not 0.
-    fn below(&mut self, bound: u64) -> u64 {
-        let product = u128::from(self.next()) * u128::from(bound);
-        u64::try_from(product >> 64).expect("64 bits are left of 128")
-    }
-}
-
 /// What one lane asks, one operation after the other.
 #[derive(Clone, Debug)]
 pub(super) struct Load {
     pub(super) random: Random,
     pub(super) mix: Mix,
-    pub(super) keys: u64,
+    pub(super) keys: Keys,
     pub(super) key_prefix: String,
     /// Values are padded to this many bytes; a longer beginning stays if it must be unique.
     pub(super) value_size: usize,
@@ -135,26 +107,46 @@ pub(super) struct Load {
     pub(super) lane: u64,
     /// Values written.
     pub(super) written: u64,
+    /// The key of the operation that was drawn last.
+    pub(super) key: String,
+    /// Its value, if it has one. Both keep their memory from one operation to the next: what is
+    /// spent here is taken from the servers that are measured.
+    pub(super) value: String,
 }
 
 impl Load {
-    /// The next operation.
-    pub(super) fn next(&mut self) -> (Key, Action) {
+    /// Draws the next operation, with its `key` and `value`.
+    pub(super) fn next(&mut self) -> Kind {
         let kind = self.mix.draw(&mut self.random);
-        let number = self.random.below(self.keys);
-        let key = Key::from(&*format!("{}{number:010}", self.key_prefix));
-        let action = match kind {
-            Kind::Put => Action::Put(self.value()),
-            Kind::Append => Action::Append(self.value()),
-            Kind::Get => Action::Get(None),
-            Kind::Remove => Action::Remove,
+        let number = self.keys.draw(&mut self.random);
+        self.key.clear();
+        let Ok(()) = write!(self.key, "{}{number:010}", self.key_prefix) else {
+            unreachable!("a String takes everything")
         };
-        (key, action)
+        match kind {
+            Kind::Put | Kind::Append => self.make_value(),
+            Kind::Get | Kind::Remove => {}
+        }
+        kind
     }
 
-    fn value(&mut self) -> Value {
+    /// The operation that was drawn last, as a history has it.
+    pub(super) fn action(&self, kind: Kind) -> Action {
+        match kind {
+            Kind::Put => Action::Put(Value::from(&*self.value)),
+            Kind::Append => Action::Append(Value::from(&*self.value)),
+            Kind::Get => Action::Get(None),
+            Kind::Remove => Action::Remove,
+        }
+    }
+
+    fn make_value(&mut self) {
         self.written += 1;
-        let mut text = format!("{}.{}", self.lane, self.written);
+        let text = &mut self.value;
+        text.clear();
+        let Ok(()) = write!(text, "{}.{}", self.lane, self.written) else {
+            unreachable!("a String takes everything")
+        };
         if text.len() < self.value_size {
             // Behind a separator: padding of digits would make two numbers one.
             text.push('.');
@@ -162,19 +154,28 @@ impl Load {
         } else if !self.is_unique {
             text.truncate(self.value_size);
         }
-        Value::from(&*text)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::bench::keys::Distribution;
     use std::collections::BTreeSet;
 
     fn load(mix: Mix, value_size: usize, is_unique: bool) -> Load {
-        let key_prefix = "bench:".to_owned();
-        let random = Random(1);
-        Load { random, mix, keys: 5, key_prefix, value_size, is_unique, lane: 3, written: 0 }
+        Load {
+            random: Random(1),
+            mix,
+            keys: Distribution::Uniform.over(5),
+            key_prefix: "bench:".to_owned(),
+            value_size,
+            is_unique,
+            lane: 3,
+            written: 0,
+            key: String::new(),
+            value: String::new(),
+        }
     }
 
     #[test]
@@ -206,16 +207,26 @@ mod tests {
     #[test]
     fn every_key_is_chosen_and_has_sixteen_bytes() {
         let mut load = load(Mix::gets_and_puts(100), 100, false);
-        let keys: BTreeSet<Key> = (0..200).map(|_| load.next().0).collect();
+        let keys: BTreeSet<String> = (0..200)
+            .map(|_| {
+                load.next();
+                load.key.clone()
+            })
+            .collect();
         assert_eq!(keys.len(), 5);
-        assert!(keys.iter().all(|key| key.0.len() == 16), "{keys:?}");
+        assert!(keys.iter().all(|key| key.len() == 16), "{keys:?}");
     }
 
     #[test]
     fn values_have_the_size_that_is_wanted_and_recorded_ones_are_unique() {
         let values = |size, is_unique| -> Vec<String> {
             let mut load = load(Mix::gets_and_puts(0), size, is_unique);
-            (0..20).map(|_| load.next().1).map(|action| written(&action)).collect()
+            (0..20)
+                .map(|_| {
+                    assert_eq!(load.next(), Kind::Put);
+                    load.value.clone()
+                })
+                .collect()
         };
         assert!(values(100, true).iter().all(|value| value.len() == 100));
         assert!(values(2, false).iter().all(|value| value == "3."));
@@ -223,10 +234,5 @@ mod tests {
             let values = values(size, true);
             assert_eq!(values.iter().collect::<BTreeSet<_>>().len(), 20, "{values:?}");
         }
-    }
-
-    fn written(action: &Action) -> String {
-        let Action::Put(value) = action else { panic!("{action:?}") };
-        value.0.to_string()
     }
 }

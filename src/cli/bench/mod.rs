@@ -1,26 +1,31 @@
 //! `client bench`: measures a cluster under load, and records what happened for `client check`.
 //!
 //! Closed loop: each of `--clients` times `--pipeline` lanes asks again as soon as it was answered.
-//! With `--rate` the loop is open: operations are due at fixed times, and one that had to wait for
-//! a free lane counts from the time at which it was due, so that a stall shows in the percentiles
-//! of everything that it held up.
+//! With `--rate` the loop is open: operations are due at fixed times, and each counts from the time
+//! at which it was due, whether or not a lane was free then, so that a stall shows in the
+//! percentiles of everything that it held up.
 //!
 //! A failed operation is counted and never ends the run: a failover shows as errors and as the
 //! longest time without a success. Everything runs on one thread, on which nothing else waits.
 //!
-//! Reading order: `flags`, `load` (what is asked), `tally` (what came of it), `lanes` (the run),
-//! `report`. Not here: what a history means ([`history`](crate::history)).
+//! Reading order: `flags`, `keys` and `load` (what is asked), `tally` (what came of it), `schedule`
+//! and `pace` (when), `lanes` (the run), `report`, `plot`. Not here: what a history means
+//! ([`history`](crate::history)).
 
 mod flags;
+mod keys;
 mod lanes;
 mod load;
+mod pace;
+mod plot;
 mod report;
+mod schedule;
 mod tally;
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -67,6 +72,10 @@ pub fn run(words: &[String], form: Form, connection: Connection) -> Result<ExitC
         limits: Limits::default(),
     };
     let plan = flags.plan(random_u64());
+    if let Some(path) = &flags.plot {
+        // Found out before the run and not after it.
+        File::create(path).map_err(|error| unwritable("--plot", path, &error))?;
+    }
     let recorder = flags.history.clone().map(Recorder::create).transpose()?;
     runtime()?.block_on(LocalSet::new().run_until(measure(flags, plan, options, recorder, form)))
 }
@@ -85,12 +94,17 @@ async fn measure(
     // A cluster that is not there is told at once, and not as so many errors after so many seconds.
     clients[0].view().await.map_err(CliError::failed)?;
     let outcome = lanes::run(plan.clone(), clients, recorder, flags.quiet).await;
-    let Outcome { tally, recorder, failure, is_cut_short } = outcome;
+    let outcome = outcome.map_err(|error| CliError::Failed(format!("cannot go on: {error}")))?;
+    let Outcome { tally, moments, recorder, failure, is_cut_short } = outcome;
     let text = match form {
         Form::Text => report::text(&plan, &tally),
         Form::Json => report::json(&plan, &tally),
     };
-    let told = writeln!(std::io::stdout(), "{text}");
+    let told = writeln!(io::stdout(), "{text}");
+    if let Some(path) = &flags.plot {
+        let svg = plot::svg(&report::headline(&plan), &tally, &moments);
+        std::fs::write(path, svg).map_err(|error| unwritable("--plot", path, &error))?;
+    }
     let recorded = recorder.map(Recorder::finish).transpose();
     if let Some(problem) = failure.or_else(|| recorded.as_ref().err().cloned()) {
         return Err(CliError::Failed(problem));
@@ -99,17 +113,25 @@ async fn measure(
         let path = path.display();
         let _ = match is_cut_short {
             false => writeln!(
-                std::io::stderr(),
+                io::stderr(),
                 "{operations} operations are recorded; check them with: client check {path}"
             ),
             true => writeln!(
-                std::io::stderr(),
+                io::stderr(),
                 "{path} lacks the operations that were under way: it proves nothing"
             ),
         };
     }
-    let is_done = tally.all.done() > 0 && told.is_ok() && !is_cut_short;
+    let is_done = tally.all.done() > 0
+        && (tally.all.failed() == 0 || flags.allow_failures)
+        && told.is_ok()
+        && !is_cut_short;
     Ok(ExitCode::from(u8::from(!is_done)))
+}
+
+fn unwritable(flag: &str, path: &Path, error: &io::Error) -> CliError {
+    let name = path.display();
+    CliError::Misused(format!("{flag} {name}: {error}; give a file that can be written"))
 }
 
 /// Writes a history.
@@ -121,10 +143,7 @@ struct Recorder {
 
 impl Recorder {
     fn create(path: PathBuf) -> Result<Self, CliError> {
-        let file = File::create(&path).map_err(|error| {
-            let name = path.display();
-            CliError::Misused(format!("--history {name}: {error}; give a file that can be written"))
-        })?;
+        let file = File::create(&path).map_err(|error| unwritable("--history", &path, &error))?;
         Ok(Recorder { path, file: BufWriter::with_capacity(1 << 16, file), operations: 0 })
     }
 
@@ -133,7 +152,7 @@ impl Recorder {
         writeln!(self.file, "{}", lines::line(event)).map_err(|error| self.complain(&error))
     }
 
-    fn complain(&self, error: &std::io::Error) -> String {
+    fn complain(&self, error: &io::Error) -> String {
         format!("{} could not be written to its end: {error}", self.path.display())
     }
 

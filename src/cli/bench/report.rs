@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 
-use super::lanes::{Length, Plan};
+use super::keys::Distribution;
+use super::lanes::Plan;
 use super::load::Kind;
+use super::schedule::Length;
 use super::tally::{Counted, Tally};
 
 /// Percentiles of a report, by their names.
@@ -56,18 +58,23 @@ pub(super) fn text(plan: &Plan, tally: &Tally) -> String {
     lines.join("\n")
 }
 
-fn headline(plan: &Plan) -> String {
+/// What was run.
+pub(super) fn headline(plan: &Plan) -> String {
     let length = match plan.length {
         Length::Time(time) => format!("{} s", time.as_secs_f64()),
         Length::Operations(count) => format!("{count} operations"),
     };
     let rate = plan.rate.map_or("closed loop".to_owned(), |rate| format!("{rate} ops/s asked for"));
     format!(
-        "{} clients with {} in flight each, {rate}, {length}; {}; {} keys, {}values of {} bytes",
+        "{} clients with {} in flight each, {rate}, {length}; {}; {} keys{}, {}values of {} bytes",
         plan.clients,
         plan.pipeline,
         plan.mix,
         plan.keys,
+        match plan.distribution {
+            Distribution::Uniform => String::new(),
+            other @ (Distribution::Zipfian(_) | Distribution::Sequential) => format!(" ({other})"),
+        },
         if plan.is_recorded { "unique " } else { "" },
         plan.value_size,
     )
@@ -91,9 +98,12 @@ struct Json<'a> {
     rate: Option<f64>,
     mix: String,
     keys: u64,
+    distribution: String,
     value_size: usize,
     seed: u64,
     seconds: f64,
+    /// Operations that ended, those of the warm-up too.
+    asked: u64,
     all: JsonCounted,
     kinds: std::collections::BTreeMap<&'a str, JsonCounted>,
     longest_gap_ms: f64,
@@ -144,9 +154,11 @@ pub(super) fn json(plan: &Plan, tally: &Tally) -> String {
         rate: plan.rate,
         mix: plan.mix.to_string(),
         keys: plan.keys,
+        distribution: plan.distribution.to_string(),
         value_size: plan.value_size,
         seed: plan.seed,
         seconds: elapsed_ns as f64 / 1e9,
+        asked: tally.asked,
         all: JsonCounted::of(&tally.all, elapsed_ns),
         kinds: kinds
             .filter(|(_, counted)| counted.done() + counted.failed() > 0)
@@ -174,6 +186,7 @@ mod tests {
             rate: None,
             mix: Mix::gets_and_puts(40),
             keys: 9,
+            distribution: Distribution::Uniform,
             key_prefix: String::new(),
             value_size: 100,
             seed: 1,

@@ -34,6 +34,13 @@ impl Counted {
         }
     }
 
+    /// Adds what was counted elsewhere.
+    pub(super) fn merge(&mut self, other: &Counted) {
+        self.latency.add(&other.latency).expect("both histograms have the same bounds");
+        self.not_executed += other.not_executed;
+        self.unknown += other.unknown;
+    }
+
     /// Operations that were executed.
     pub(super) fn done(&self) -> u64 {
         self.latency.len()
@@ -51,6 +58,8 @@ pub(super) struct Tally {
     /// In the order of [`Kind::ALL`].
     pub(super) kinds: [Counted; 4],
     pub(super) all: Counted,
+    /// Operations that ended, also before the measurement begins.
+    pub(super) asked: u64,
     /// Since the last progress line, also before the measurement begins.
     recent: Counted,
     /// The measurement's beginning.
@@ -65,6 +74,7 @@ impl Tally {
         Tally {
             kinds: Default::default(),
             all: Counted::default(),
+            asked: 0,
             recent: Counted::default(),
             from_ns,
             last_success_ns: from_ns,
@@ -76,6 +86,7 @@ impl Tally {
     /// before the measurement does not count.
     pub(super) fn add(&mut self, kind: Kind, outcome: Outcome, begun_ns: u64, told_ns: u64) {
         let latency_ns = told_ns.saturating_sub(begun_ns);
+        self.asked += 1;
         self.recent.add(outcome, latency_ns);
         if outcome == Outcome::Ok && told_ns > self.last_success_ns {
             self.longest_gap_ns = self.longest_gap_ns.max(told_ns - self.last_success_ns);

@@ -6,7 +6,7 @@ mod effects;
 use std::net::{SocketAddr, UdpSocket as Peer};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::task::JoinHandle;
 
@@ -333,6 +333,78 @@ async fn a_flood_starves_neither_timers_nor_calls() {
     flood.join().unwrap();
     drop(it.handle);
     it.running.await.unwrap().unwrap();
+}
+
+/// A network on which something has always arrived already.
+struct Endless(Arc<AtomicUsize>);
+
+impl DatagramSocket for Endless {
+    async fn readable(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        // It does end, so that a loop that never turns to anything else ends, too.
+        if self.0.fetch_add(1, Ordering::Relaxed) >= 100 * DATAGRAMS_PER_TURN {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let ping = br#"{"type":"ping"}"#;
+        buffer[..ping.len()].copy_from_slice(ping);
+        Ok((ping.len(), SocketAddr::from(([127, 0, 0, 1], 9))))
+    }
+
+    fn try_send_to(&self, bytes: &[u8], _: SocketAddr) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+}
+
+#[tokio::test]
+async fn a_turn_takes_no_more_than_its_share_of_datagrams_that_never_end() {
+    // D37: else the timers would wait for as long as others care to send.
+    let taken = Arc::new(AtomicUsize::new(0));
+    let (handle, calls) = channel();
+    let socket = Endless(taken.clone());
+    let running = tokio::spawn(run_over(
+        Scripted::default(),
+        transport(),
+        socket,
+        now,
+        calls,
+        RecordFile::None,
+    ));
+    let script: Script = Box::new(|_, call, outbox| outbox.push(Effect::Answer(call, Said::Done)));
+    assert_eq!(handle.call(script).await, Some(Said::Done));
+    let taken = taken.load(Ordering::Relaxed);
+    assert!(taken <= 3 * DATAGRAMS_PER_TURN, "{taken} datagrams before the first call");
+    drop(handle);
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn many_calls_at_once_do_not_hold_up_a_timer() {
+    // D37: the first one sets a timer that is due at once; it rings before the last one is taken.
+    let it = start(Scripted::default(), RecordFile::None).await;
+    let mut callers: Vec<_> = (0..3 * CALLS_PER_TURN)
+        .map(|number| {
+            let handle = it.handle.clone();
+            tokio::spawn(async move {
+                let script: Script = Box::new(move |process, call, outbox| {
+                    if number == 0 {
+                        process.timer = Some(Timestamp::ZERO);
+                    }
+                    let waits = u64::from(process.timer.is_some());
+                    outbox.push(Effect::Answer(call, Said::Counted(waits)));
+                });
+                handle.call(script).await
+            })
+        })
+        .collect();
+    let last = callers.pop().expect("there are some");
+    assert_eq!(last.await.unwrap(), Some(Said::Counted(0)));
 }
 
 #[tokio::test]

@@ -166,6 +166,55 @@ fn a_higher_view_of_an_isolated_server_does_not_lock_the_client_out() {
 }
 
 #[test]
+fn an_answer_frees_the_client_from_an_isolated_server_even_while_the_view_server_is_silent() {
+    // D40: nobody else can say that the highest view was never activated.
+    let mut bench = Bench::served();
+    let call = bench.call(get(), 3000);
+    let read = bench.take_requests(s1()).remove(0);
+    bench.reply(s1(), &read, Outcome::NotPrimary(shown(view(9), Some(s2()))));
+    bench.wait(250);
+    bench.reply(s1(), &read, Outcome::Missing);
+    assert!(bench.answers.contains_key(&call));
+    bench.take_requests(s1());
+    bench.call(get(), 3000);
+    assert_eq!(bench.take_requests(s1()).len(), 1);
+}
+
+#[test]
+fn a_late_word_of_the_view_server_does_not_call_the_client_back() {
+    let mut bench = Bench::opened();
+    bench.call(append("x"), 3000);
+    let write = bench.take_requests(s1()).remove(0);
+    bench.wait(60);
+    let late = bench.take(view_server(), |message| match message {
+        Message::ViewRequest(request) => Some(request.id),
+        _ => None,
+    });
+    bench.wait(60);
+    bench.show(view(6), Some(s2()));
+    bench.reply_in(view(6), s2(), &write, Outcome::Done);
+    bench.take_requests(s2());
+    let shown = shown(view(5), Some(s1()));
+    let reply = ViewReply { client: CLIENT, id: late[0], shown, servers: vec![] };
+    bench.deliver(view_server(), Message::ViewReply(reply));
+    bench.call(get(), 3000);
+    assert_eq!(bench.take_requests(s2()).len(), 1);
+}
+
+#[test]
+fn a_refusal_counts_from_whichever_of_its_addresses_the_primary_sends_it() {
+    // D41.
+    let mut bench = Bench::served();
+    bench.call(get(), 300);
+    let read = bench.take_requests(s1()).remove(0);
+    bench.reply(address(5011), &read, Outcome::NotPrimary(shown(view(5), None)));
+    bench.call(append("x"), 300);
+    bench.wait(100);
+    let sent = bench.take_requests(s1());
+    assert!(sent.iter().all(|request| *request == read), "nothing new: {sent:?}");
+}
+
+#[test]
 fn a_late_answer_of_the_former_primary_counts_but_does_not_call_the_client_back() {
     let mut bench = Bench::opened();
     let call = bench.call(append("x"), 3000);
@@ -243,6 +292,10 @@ fn a_view_is_answered_by_the_first_fresh_reply_of_the_view_server() {
         shown: shown(view(5), Some(s1())),
         servers: vec![],
     };
+    // D31: ports are reused, and so are the ids of requests.
+    let other = ViewReply { client: Incarnation(78), ..reply.clone() };
+    bench.deliver(view_server(), Message::ViewReply(other));
+    assert!(!bench.answers.contains_key(&call));
     bench.deliver(view_server(), Message::ViewReply(reply.clone()));
     bench.deliver(view_server(), Message::ViewReply(reply));
     assert_eq!(bench.answers[&call], Ok(Completed::View(shown(view(5), Some(s1())))));

@@ -54,6 +54,19 @@ fn a_read_must_see_every_write_sent_before_it() {
 }
 
 #[test]
+fn a_read_does_not_overtake_a_write_that_waits_for_its_session() {
+    let mut bench = Bench::served();
+    bench.call(append("x"), 1000);
+    bench.call(get(), 1000);
+    let open = bench.take_requests(s1());
+    assert_eq!(open.len(), 1, "the read waits until the write has a number");
+    bench.reply(s1(), &open[0], Outcome::Opened(session(1)));
+    let sent = bench.take_requests(s1());
+    assert_eq!(numbers(&sent), [1]);
+    assert_eq!(after(&sent[1]), Some((session(1), RequestNumber(1))));
+}
+
+#[test]
 fn a_long_list_is_put_together_from_pages_that_come_in_any_order() {
     let mut bench = Bench::served();
     let call = bench.call(get(), 1000);
@@ -123,6 +136,25 @@ fn a_page_that_was_not_asked_for_is_asked_for_again_later() {
     assert_eq!(bench.take_requests(s1()), [read.clone()]);
     bench.reply(s1(), &read, page(3, 0, 5, 5));
     assert_eq!(bench.answers[&call], list(elements(0, 5)));
+}
+
+#[test]
+fn a_page_of_another_place_or_of_another_list_is_not_put_into_the_list() {
+    let mut bench = Bench::served();
+    let call = bench.call(get(), 1000);
+    let read = bench.take_requests(s1()).remove(0);
+    bench.reply(s1(), &read, page(3, 0, 2, 4));
+    let rest = bench.take_requests(s1()).remove(0);
+    assert_eq!((wanted(&rest).start, wanted(&rest).end), (2, 4));
+    // As many elements as were asked for, but not those.
+    bench.reply(s1(), &rest, page(3, 0, 2, 4));
+    assert!(!bench.answers.contains_key(&call));
+    // Those places, of the list that has replaced the one that is being read.
+    bench.reply(s1(), &rest, page(8, 2, 4, 4));
+    assert!(!bench.answers.contains_key(&call));
+    let again = bench.take_requests(s1()).pop().expect("it begins again");
+    bench.reply(s1(), &again, page(8, 0, 4, 4));
+    assert_eq!(bench.answers[&call], list(elements(0, 4)));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Sessions: numbers, the window, what is acknowledged, and writes that nobody waits for.
 
+use super::super::session::Session;
 use super::*;
 
 #[test]
@@ -86,6 +87,20 @@ fn a_write_that_waits_for_its_session_is_not_executed_and_the_nonce_stays() {
     let second = bench.take_requests(s1()).remove(0);
     assert_eq!(first.ask, second.ask);
     assert_ne!(first.id, second.id);
+}
+
+#[test]
+fn no_two_sessions_are_opened_with_the_same_nonce() {
+    // D29: the nonce of another client's session would bring that session, with its numbers.
+    let mut nonces = BTreeSet::new();
+    for client in [1, 2, 77, u64::MAX] {
+        let mut session = Session::new(Incarnation(client), 64);
+        for opened in 1..=3 {
+            assert!(nonces.insert(session.nonce()), "client {client}, session {opened}");
+            session.opened(super::session(opened));
+            session.give_up();
+        }
+    }
 }
 
 #[test]

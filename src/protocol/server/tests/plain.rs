@@ -83,6 +83,37 @@ fn a_plain_request_that_is_not_executed_names_the_reason() {
 }
 
 #[test]
+fn a_plain_write_that_was_numbered_is_never_said_to_have_failed() {
+    // D53: the backup has it, and will execute it as primary.
+    let mut bench = Bench::pair();
+    bench.cut.insert((2, 1));
+    bench.plain(1, "append", "k", Some("v"));
+    bench.settle();
+    assert_eq!(bench.list(2, "k"), ["v"]);
+    bench.fail_over(1, 2);
+    bench.down.clear();
+    bench.tell(1);
+    bench.run(ms(1000));
+    assert!(!bench.is_serving(1));
+    assert!(bench.plain_answers.is_empty(), "{:?}", bench.plain_answers);
+}
+
+#[test]
+fn a_plain_write_that_is_called_busy_is_never_executed() {
+    // D53: `fail` means that it did not happen and will not.
+    let limits = Limits { pending_operations: 1, ..Limits::default() };
+    let mut bench = Bench::pair_with(limits);
+    bench.cut.insert((1, 2));
+    bench.plain(1, "append", "k", Some("1"));
+    bench.plain(1, "append", "k", Some("2"));
+    assert_eq!(reason(bench.plain_answers.last()), FailReason::Busy);
+    bench.cut.clear();
+    bench.run(ms(300));
+    assert_eq!(bench.list(1, "k"), ["1"]);
+    assert_eq!(bench.list(2, "k"), ["1"]);
+}
+
+#[test]
 fn a_plain_answer_that_fits_no_datagram_is_refused_with_its_key_counted() {
     // D42 in the plain form, which has no pages.
     let mut bench = Bench::solo();

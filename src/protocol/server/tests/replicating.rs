@@ -4,6 +4,7 @@ use super::bench::{Bench, append, get, ms, put, write};
 use crate::config::Limits;
 use crate::kv::command::Value;
 use crate::protocol::message::{Message, Outcome, Replicate, ReportKind};
+use crate::protocol::server::replication::Window;
 use crate::types::OperationNumber;
 
 fn replicate(message: &Message) -> Option<&Replicate> {
@@ -62,6 +63,25 @@ fn a_primary_without_answers_never_acknowledges_alone_however_long_it_waits() {
     bench.alone(1);
     bench.tell(1);
     assert_eq!(bench.outcomes(id), [&Outcome::Done]);
+}
+
+#[test]
+fn what_is_lost_together_halves_the_window_once_and_arrivals_widen_it_again() {
+    // D38: a receive buffer that has overflowed must not be filled at the same rate again.
+    let limits = Limits { window_bytes: 100 << 10, ..Limits::default() };
+    let mut window = Window::new();
+    let start = Bench::new(1).now;
+    assert!(window.has_room((64 << 10) - 1, &limits) && !window.has_room(64 << 10, &limits));
+    for later in [ms(0), ms(1), ms(9)] {
+        window.on_loss(start + later, ms(10));
+        assert!(window.has_room((32 << 10) - 1, &limits) && !window.has_room(32 << 10, &limits));
+    }
+    for round in 1..20 {
+        window.on_loss(start + ms(10) * round, ms(10));
+    }
+    assert!(window.has_room(1, &limits) && !window.has_room(16 << 10, &limits));
+    window.on_arrival(1 << 20, &limits);
+    assert!(window.has_room((100 << 10) - 1, &limits) && !window.has_room(100 << 10, &limits));
 }
 
 #[test]

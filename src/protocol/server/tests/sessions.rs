@@ -29,6 +29,26 @@ fn a_repeated_request_is_executed_once_while_it_is_pending_and_after_it_was_answ
 }
 
 #[test]
+fn a_late_copy_of_a_put_does_not_undo_a_later_put() {
+    // D8: a put is repeated without harm only while nothing came after it.
+    let mut bench = Bench::pair();
+    let session = bench.open(1);
+    let first = bench.ask(1, write(session, 1, 0, put("k", "1")));
+    bench.settle();
+    bench.ask_now(1, write(session, 2, 0, put("k", "2")));
+    bench.resend(1, first);
+    bench.settle();
+    assert_eq!(bench.outcomes(first), [&Outcome::Done, &Outcome::Done], "its result is kept");
+    assert_eq!(bench.list(1, "k"), ["2"]);
+    bench.ask_now(1, write(session, 3, 2, put("k", "3")));
+    bench.resend(1, first);
+    bench.settle();
+    assert_eq!(bench.outcomes(first).len(), 2, "and forgotten when the client knows it");
+    assert_eq!(bench.list(1, "k"), ["3"]);
+    assert_eq!(bench.applied(1), 4, "no copy is even logged");
+}
+
+#[test]
 fn a_request_that_was_executed_before_a_failover_is_not_executed_after_it() {
     // D26: the table is replicated with the operations.
     let mut bench = Bench::pair();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::bench::{Bench, ms};
 use crate::config::Timing;
 use crate::protocol::Process;
-use crate::protocol::message::Message;
+use crate::protocol::message::{Message, ReportKind};
 use crate::protocol::view::Phase;
 use crate::types::Incarnation;
 
@@ -161,6 +161,27 @@ fn what_answers_no_ping_of_this_view_server_counts_for_nothing() {
 }
 
 #[test]
+fn an_answer_to_a_ping_for_another_process_does_not_count() {
+    // Sequence (D15): the known process is silent, and another one that claims its id answers the
+    // ping that was meant for it.
+    let mut bench = Bench::pair();
+    let known = bench.incarnation("s3");
+    bench.cut("s3");
+    let from = bench.pings.len();
+    bench.run_until(|bench| bench.pings[from..].iter().any(|ping| ping.2.to == Some(known)));
+    let (sent, to, ping) =
+        bench.pings[from..].iter().find(|ping| ping.2.to == Some(known)).cloned().unwrap();
+    bench.announce("s3", Incarnation(9), "127.0.0.1:7002");
+    let Message::Pong(mut pong) = bench.server("s3").on_ping(sent, &ping) else { panic!() };
+    pong.from = Incarnation(9);
+    bench.tell(to, Message::Pong(pong));
+    bench.run(ms(500));
+    let status = bench.status();
+    let tracked = status.servers.iter().find(|server| server.id == "s3".into()).unwrap();
+    assert_eq!(tracked.incarnation, Some(known), "the other one was never asked");
+}
+
+#[test]
 fn an_answer_to_an_old_ping_is_no_sign_of_life() {
     // Sequence: one answer is late, the next one is not, then the server dies.
     let mut bench = Bench::pair();
@@ -183,6 +204,31 @@ fn an_answer_to_an_old_ping_is_no_sign_of_life() {
 }
 
 #[test]
+fn a_late_answer_to_an_earlier_ping_is_a_sign_of_life_and_no_news() {
+    // Sequence (D21): one answer is delayed, and overtaken by the next one.
+    let mut bench = Bench::pair();
+    let backup = bench.incarnation("s2");
+    bench.server("s1").speaks = false;
+    let from = bench.pings.len();
+    let is_its = |ping: &&(_, SocketAddr, _)| ping.1.port() == 1001;
+    bench.run_until(|bench| bench.pings[from..].iter().any(|ping| is_its(&ping)));
+    let (sent, to, ping) = bench.pings[from..].iter().find(is_its).cloned().unwrap();
+    bench.server("s1").says = vec![(backup, ReportKind::Stalled)];
+    let late = bench.server("s1").on_ping(sent, &ping);
+    bench.run(ms(5));
+    bench.server("s1").says = Vec::new();
+    bench.server("s1").speaks = true;
+    bench.run(ms(60));
+    let primary = bench.record().view.primary.clone();
+    let before = bench.view_server.roster.known(&primary).unwrap().clone();
+    bench.tell(to, late);
+    let known = bench.view_server.roster.known(&primary).unwrap();
+    assert_eq!((known.answered, known.token), (before.answered, before.token));
+    assert_eq!(known.reports, before.reports);
+    assert!(known.heard > before.heard);
+}
+
+#[test]
 fn a_challenger_that_died_meanwhile_is_not_taken_for_alive() {
     // Sequence: s3 restarts twice; the second process answers once and dies before the first one
     // is judged. The third is the one that lives.
@@ -200,6 +246,23 @@ fn a_challenger_that_died_meanwhile_is_not_taken_for_alive() {
     let status = bench.status();
     let known = status.servers.iter().find(|server| server.id == "s3".into()).unwrap();
     assert_eq!((known.incarnation, known.alive), (Some(third), true));
+}
+
+#[test]
+fn ghosts_do_not_push_out_a_process_that_has_answered() {
+    // Sequence (D51): s3 restarts and answers; before its predecessor is judged, announces of
+    // processes that are long gone arrive.
+    let mut bench = Bench::pair();
+    let new = bench.start("s3");
+    bench.run(ms(40));
+    bench.server("s3").speaks = false;
+    for ghost in 500..530 {
+        bench.announce("s3", Incarnation(ghost), "127.0.0.1:7003");
+        bench.run(ms(10));
+    }
+    let status = bench.status();
+    let known = status.servers.iter().find(|server| server.id == "s3".into()).unwrap();
+    assert_eq!(known.incarnation, Some(new), "it has answered, the ghosts have not");
 }
 
 #[test]
@@ -280,6 +343,27 @@ fn a_pause_of_the_view_server_kills_nobody() {
         assert_eq!(bench.number(), number);
         assert!(bench.view_server.poll_timeout().is_some());
     }
+}
+
+#[test]
+fn an_answer_from_before_a_pause_activates_nobody() {
+    // Sequence (D33): 1. the backup adopts the view that promotes it, and dies while the lease of
+    // the old primary is waited for .. 2. the view server is stopped for longer than that ..
+    // 3. it forgives everybody. The old primary is the last copy that lives.
+    let long = Timing::new(ms(50), ms(2000), true).unwrap();
+    let mut bench = Bench::pair_with(long);
+    let both = bench.eligible();
+    bench.cut("s1");
+    bench.restart_view_server(true, Timing::default());
+    bench.run_until(|bench| bench.is("s2", None, Phase::Proposed));
+    bench.run(ms(100));
+    bench.cut("s2");
+    bench.pause_view_server(ms(3000));
+    bench.wake();
+    bench.run(ms(500));
+    assert_eq!(bench.eligible(), both, "a dead server was activated");
+    bench.heal("s1");
+    bench.run_until(|bench| bench.eligible() == [both[0]]);
 }
 
 #[test]

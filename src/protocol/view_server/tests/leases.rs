@@ -48,6 +48,17 @@ fn only_the_serving_primary_gets_an_echo_and_only_after_the_lease_is_durable() {
 }
 
 #[test]
+fn a_view_server_that_is_restarted_with_leases_records_them_before_it_grants_one() {
+    // Sequence (D56): the record knows of no lease, and no view change is to be recorded. The bench
+    // compares the record in every ping with what is durable.
+    let mut bench = Bench::pair();
+    assert_eq!(Duration::from(bench.record().lease), Duration::ZERO);
+    bench.restart_view_server(true, with_leases());
+    bench.run_until(|bench| newest_echo(bench).is_some());
+    assert_eq!(Duration::from(bench.record().lease), with_leases().lease());
+}
+
+#[test]
 fn a_promotion_waits_for_the_lease_of_the_old_primary() {
     // Sequence: the primary pongs without being judged alive: its id is borne by another process.
     let mut bench = Bench::pair_with(with_leases());

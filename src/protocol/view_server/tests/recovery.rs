@@ -70,6 +70,26 @@ fn without_a_record_the_first_spare_that_answers_is_not_made_primary() {
 }
 
 #[test]
+fn without_a_record_whoever_has_just_announced_itself_is_waited_for() {
+    // Sequence (D32): the record is lost, an empty spare has reported, and the primary announces
+    // itself when the listening is nearly over.
+    let mut bench = Bench::pair();
+    let id = bench.record().view.id;
+    bench.cut("s1");
+    bench.cut("s2");
+    bench.start("s3");
+    bench.restart_view_server(false, Timing::default());
+    bench.run(ms(440));
+    bench.server("s1").speaks = true;
+    bench.run(ms(160));
+    assert_eq!(bench.record().view.id, id, "an empty history has begun");
+    bench.server("s1").hears = true;
+    bench.run(ms(1000));
+    assert_eq!(bench.record().view.id, id, "the backup may know more");
+    assert!(bench.waiting().contains("s2"), "{}", bench.waiting());
+}
+
+#[test]
 fn a_lost_record_is_recovered_from_the_servers_without_anybody_else_serving() {
     let mut bench = Bench::pair();
     bench.duplicates = true;
