@@ -95,7 +95,7 @@ fn run_5_biased_walks_with_everything() {
         flush_at_once: false,
         ..Plan::default()
     };
-    let Walked { world, steps } = walk("5 walks", &plan, walks(300, 20_000), 300);
+    let Walked { world, steps } = walk("5 walks", &plan, walks(300, 12_000), 300);
     assert!(steps > 0);
     let goals = &world.goals;
     assert!(seen(&goals.swapped_roles) > 0, "a view with swapped roles");

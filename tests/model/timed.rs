@@ -14,15 +14,18 @@ use std::time::Duration;
 use pbkv::config::Timing;
 use pbkv::protocol::message::{Message, ReportKind, Request};
 use pbkv::protocol::server::{Answer, Server};
-use pbkv::protocol::view::Record;
-use pbkv::protocol::view_server::{self, DurableRecord, ViewServer, ViewServerConfig};
+use pbkv::protocol::view::{Phase, Record};
+use pbkv::protocol::view_server::{self, DurableRecord, Status, ViewServer, ViewServerConfig};
 use pbkv::protocol::{Effect, Outbox, Process};
 use pbkv::time::Timestamp;
 use pbkv::types::{CallId, Incarnation, ViewId};
 
 use crate::bounded::Progress;
 use crate::clients::Client;
-use crate::properties::{Broken, ELIGIBLE_SET_KEEPS_A_LIVING_COPY, NEVER_WEDGED, broken, count};
+use crate::properties::{
+    BACKUP_HOLDS_EVERY_ACKED_OP, Broken, Check, ELIGIBLE_SET_KEEPS_A_LIVING_COPY, NEVER_WEDGED,
+    broken, count,
+};
 use crate::ruling::{hasty, timing};
 use crate::walk::Random;
 use crate::world::{Plan, START, State, VIEW_SERVER, World, address, client_address, name};
@@ -242,7 +245,10 @@ impl<'a> Timed<'a> {
         let record = durable.record.clone();
         self.views[number].durable = Some(durable);
         let newest = self.state.records.last();
-        if newest.is_some_and(|newest| newest.history != record.history) {
+        if let Some(newest) = newest.filter(|newest| newest.history != record.history) {
+            if let Err(broken) = self.check_begun_anew(number, newest, &record) {
+                self.fail(broken);
+            }
             self.begun_anew = true;
             return;
         }
@@ -259,9 +265,8 @@ impl<'a> Timed<'a> {
         // When a record is lost, or there are two view servers, a record can have been durable and
         // never be followed, because everybody has promised a higher epoch: then the next one need
         // not come from its eligible set. What was acknowledged must still be there, and nobody
-        // begins an empty history under the old one's name, once somebody has served in that.
-        let begins_anew = record.view.genesis && !self.state.served.is_empty();
-        if (!self.lost_record || begins_anew)
+        // begins an empty history under the old one's name.
+        if (!self.lost_record || record.view.genesis)
             && let Err(broken) = self.state.check_record(&record)
         {
             self.fail(broken);
@@ -274,20 +279,12 @@ impl<'a> Timed<'a> {
 
     /// Checks that nobody who has fallen silent is left out for somebody who had died before that
     /// silence was long enough (D52). Who dies later, having answered once more, is a second failure.
-    fn check_kept(&self, number: usize, former: &Record, record: &Record) -> Result<(), Broken> {
+    fn check_kept(&self, number: usize, former: &Record, record: &Record) -> Check {
         if !self.state.throws_away(former, record) {
             return Ok(());
         }
-        let View { core, dead_after, rate, .. } = &self.views[number];
-        let (now, mut outbox) = (self.clock(*rate), Outbox::default());
-        core.clone().handle_command(now, CallId(0), view_server::Command::Status, &mut outbox);
-        let status = outbox.drain().find_map(|effect| {
-            if let Effect::Answer(_, view_server::Answer::Status(status)) = effect {
-                return Some(status);
-            }
-            None
-        });
-        let status = status.expect("a status is asked for and answered at once");
+        let View { dead_after, rate, .. } = &self.views[number];
+        let status = self.status(number);
         let died = record.eligible.iter().filter_map(|it| self.died.get(&it.incarnation)).max();
         let judged = status.servers.iter().filter_map(|it| {
             let running = self.state.incarnations.iter().any(|one| Some(*one) == it.incarnation);
@@ -306,6 +303,42 @@ impl<'a> Timed<'a> {
             }
             (Some(_) | None, Some(_) | None) => Ok(()),
         }
+    }
+
+    /// Checks that no server that answers this view server knows of a history with data, when that
+    /// one begins another. All who answer have reported and promised: since then they have adopted
+    /// nothing of a lower epoch.
+    fn check_begun_anew(&self, number: usize, former: &Record, anew: &Record) -> Check {
+        let knows = |index: usize| {
+            let known = self.state.servers[index].inspect().record;
+            known.filter(|known| {
+                let began = known.phase == Phase::Active || !known.eligible.is_empty();
+                let is_former = known.history == former.history;
+                is_former && began && known.view.id.epoch < anew.view.id.epoch
+            })
+        };
+        for server in self.status(number).servers.iter().filter(|it| it.alive) {
+            let mut incarnations = self.state.incarnations.iter();
+            let index = incarnations.position(|one| Some(*one) == server.incarnation);
+            if let Some(known) = index.and_then(knows) {
+                let detail = format!("{} knows {known:?}, and {anew:?} begins", server.id);
+                return broken(BACKUP_HOLDS_EVERY_ACKED_OP, detail);
+            }
+        }
+        Ok(())
+    }
+
+    fn status(&self, number: usize) -> Status {
+        let View { core, rate, .. } = &self.views[number];
+        let (now, mut outbox) = (self.clock(*rate), Outbox::default());
+        core.clone().handle_command(now, CallId(0), view_server::Command::Status, &mut outbox);
+        let status = outbox.drain().find_map(|effect| {
+            if let Effect::Answer(_, view_server::Answer::Status(status)) = effect {
+                return Some(status);
+            }
+            None
+        });
+        status.expect("a status is asked for and answered at once")
     }
 
     fn crash(&mut self, index: usize) {

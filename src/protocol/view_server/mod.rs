@@ -261,6 +261,10 @@ impl ViewServer {
             self.persist(outbox);
         }
         for (to, address, holder) in self.roster.take_refused() {
+            if self.is_needed(to) {
+                // A refused process ends itself, and this one may be the last copy.
+                continue;
+            }
             warn!(%address, %holder, "refused a second process with an id that is in use");
             outbox.send(address, Message::Refused(Refused { to, holder }));
         }
@@ -469,6 +473,14 @@ impl ViewServer {
         self.suspicion = None;
         self.listens_until = now + self.timing().dead_after() * 2;
         self.roster.ping_soon(now, None);
+    }
+
+    /// Whether the service may have to wait for this very process.
+    fn is_needed(&self, incarnation: Incarnation) -> bool {
+        match &self.mode {
+            Mode::Running(record) => record.is_eligible(incarnation),
+            Mode::Recovering(recovery) => recovery.awaits(incarnation),
+        }
     }
 
     fn on_view_request(&mut self, now: Timestamp, from: SocketAddr, request: ViewRequest) {
@@ -729,6 +741,9 @@ impl Process for ViewServer {
         self.begin_turn(now);
         match message {
             Message::Announce(announce) => {
+                if self.is_needed(announce.incarnation) {
+                    self.roster.readmit(now, &self.config.timing, &announce);
+                }
                 self.roster.on_announce(now, &self.config.timing, from, &announce);
             }
             Message::Pong(pong) => self.on_pong(now, *pong, outbox),

@@ -130,6 +130,12 @@ impl Recovery {
         missing
     }
 
+    /// Whether it cannot go on without this process.
+    #[must_use]
+    pub fn awaits(&self, incarnation: Incarnation) -> bool {
+        self.missing_members().iter().any(|member| member.incarnation == incarnation)
+    }
+
     /// Names of those that must answer before it can go on.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {

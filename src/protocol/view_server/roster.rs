@@ -296,6 +296,17 @@ impl Roster {
         Some(Member { id: id.clone(), incarnation, address: tracked.address })
     }
 
+    /// Lets a superseded process be asked again, if the one that took its id is silent. For one
+    /// that holds what nobody else does: 1. the last copy is cut off .. 2. another process with its
+    /// id takes its place and ends .. 3. the copy is there again, and the service waits for it.
+    pub fn readmit(&mut self, now: Timestamp, timing: &Timing, announce: &Announce) {
+        if let Some(tracked) = self.servers.get_mut(&announce.id)
+            && !tracked.is_alive(now, timing)
+        {
+            tracked.superseded.retain(|former| *former != announce.incarnation);
+        }
+    }
+
     /// Takes an announce: the process is asked whether it is there.
     pub fn on_announce(
         &mut self,

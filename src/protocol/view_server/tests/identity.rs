@@ -67,6 +67,27 @@ fn an_id_in_use_is_refused_only_after_a_fresh_pong_of_its_holder() {
 }
 
 #[test]
+fn the_last_copy_serves_again_after_another_process_bore_its_id_for_a_while() {
+    // Sequence: 1. the last copy is cut off .. 2. another process with its id starts, is taken for
+    // its successor and ends .. 3. the copy is there again.
+    let mut bench = Bench::new();
+    let holder = bench.start("s1");
+    bench.run_until(|bench| bench.is("s1", None, Phase::Active));
+    let copy = bench.servers.remove("s1").unwrap();
+    let other = bench.start("s1");
+    bench.run(ms(1000));
+    assert_eq!(bench.status().servers[0].incarnation, Some(other));
+    bench.announce("s1", holder, "127.0.0.1:1001");
+    bench.run(ms(100));
+    assert!(bench.refused.is_empty(), "the last copy is never told to end itself");
+    bench.servers.insert("s1", copy);
+    bench.run(ms(1000));
+    assert_eq!(bench.shown().0, Some("s1".to_owned()));
+    assert_eq!(bench.eligible(), [holder]);
+    assert!(bench.refused.is_empty());
+}
+
+#[test]
 fn a_ghost_announce_of_a_former_process_supersedes_nobody() {
     // Sequence (D51): an announce of a process that is long gone arrives again and again.
     let mut bench = Bench::pair();
