@@ -34,6 +34,7 @@ pub mod hosts;
 pub mod kv;
 pub mod protocol;
 pub mod runtime;
+pub mod sequence;
 pub mod time;
 pub mod types;
 

@@ -12,7 +12,6 @@ use pbkv::cli::flags::{LogFormat, parse_address, parse_time};
 use pbkv::cli::setup::{self, HostsFile};
 use pbkv::cli::terminal::Terminal;
 use pbkv::cli::{CliError, check, client_session, exit, logging, runtime};
-use pbkv::config::Limits;
 use pbkv::runtime::Client;
 use pbkv::runtime::client::ClientOptions;
 
@@ -65,9 +64,8 @@ fn run(flags: Flags) -> Result<ExitCode, CliError> {
     };
     let hosts = HostsFile::from_environment(flags.hosts);
     let options = ClientOptions {
-        view_server: setup::client(&hosts, flags.view_server)?,
         deadline: flags.deadline,
-        limits: Limits::default(),
+        ..ClientOptions::new(setup::client(&hosts, flags.view_server)?)
     };
     runtime()?.block_on(async {
         let client = Client::connect_with(options).await.map_err(CliError::failed)?;

@@ -13,7 +13,7 @@ use pbkv::cli::{CliError, exit, kv_console, logging, runtime as start_runtime};
 use pbkv::config::Limits;
 use pbkv::protocol::server::{Server, ServerConfig};
 use pbkv::protocol::transport::Transport;
-use pbkv::runtime::{self, RecordFile};
+use pbkv::runtime::{self, RecordFile, Spin};
 use pbkv::types::{Incarnation, ServerId};
 
 /// Holds a copy of the store. Answers kv, status, help and quit on stdin.
@@ -35,6 +35,9 @@ struct Flags {
     /// Address that others are told, where it differs (NAT, containers, a proxy)
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     advertise: Option<SocketAddr>,
+    /// Whether to look out for work before sleeping: shortens the way of single operations
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
+    spin: Spin,
     /// Form of the logs on stderr (RUST_LOG chooses what is logged)
     #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -65,7 +68,7 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let (handle, calls) = runtime::channel();
     let ask = asking(handle.clone());
     let console = || kv_console::console(&mut Terminal::standard("kvserver> "), ask);
-    let run = runtime::run(process, transport, socket, calls, RecordFile::None);
+    let run = runtime::run(process, transport, socket, calls, RecordFile::None, flags.spin);
     serve(&flags.id.0, address, run, console).await?;
     drop(handle);
     Ok(ExitCode::SUCCESS)

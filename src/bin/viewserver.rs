@@ -14,7 +14,7 @@ use pbkv::cli::{CliError, exit, logging, runtime as start_runtime, view_console}
 use pbkv::config::{Limits, Timing};
 use pbkv::protocol::transport::Transport;
 use pbkv::protocol::view_server::{ViewServer, ViewServerConfig};
-use pbkv::runtime::{self, RecordFile, record_file};
+use pbkv::runtime::{self, RecordFile, Spin, record_file};
 use pbkv::types::{Incarnation, ServerId};
 
 /// Decides who is primary and who is backup. Answers view, status, reset, help and quit on stdin.
@@ -77,7 +77,7 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let (handle, calls) = runtime::channel();
     let ask = asking(handle.clone());
     let console = || view_console::console(&mut Terminal::standard("viewserver> "), ask);
-    let run = runtime::run(process, transport, socket, calls, record_file);
+    let run = runtime::run(process, transport, socket, calls, record_file, Spin::Off);
     serve(&flags.id.0, address, run, console).await?;
     drop(handle);
     Ok(ExitCode::SUCCESS)

@@ -254,14 +254,14 @@ mod tests {
         let view = ViewId { epoch: Epoch(1, 1), number: 7 };
         let shown = Shown { view, primary: Some(s1), backup: None, waiting: None };
         assert_eq!(
-            both("view", &Ok(Completed::View(shown.clone()))),
+            both("view", &Ok(Completed::View(shown.clone().into()))),
             [
                 "primary: s1 backup: none",
                 r#"{"command":"view","primary":"s1","backup":null,"number":7,"ok":true}"#,
             ]
         );
         let waiting = Some("s2".to_owned());
-        let lost = Ok(Completed::View(Shown { primary: None, waiting, ..shown }));
+        let lost = Ok(Completed::View(Shown { primary: None, waiting, ..shown }.into()));
         assert_eq!(
             both("view", &lost),
             [

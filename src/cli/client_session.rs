@@ -86,7 +86,7 @@ async fn act(client: &Client, action: &Action) -> Result<Completed, Failure> {
                 |list: Vec<String>| list.iter().map(|value| Value::from(&**value)).collect();
             return Ok(Completed::List(list.map(values)));
         }
-        Action::View => return client.view().await.map(Completed::View),
+        Action::View => return client.view().await.map(|shown| Completed::View(shown.into())),
     }
     .map(|()| Completed::Written)
 }

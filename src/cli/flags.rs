@@ -6,7 +6,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+
 use crate::hosts;
+use crate::runtime::Spin;
 use crate::types::ServerId;
 
 /// More is a typing mistake, and sums with it could overflow.
@@ -19,6 +23,21 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl ValueEnum for Spin {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Spin::Off, Spin::Auto, Spin::On]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Spin::Off => PossibleValue::new("off").help("Sleep at once"),
+            Spin::Auto => PossibleValue::new("auto")
+                .help("While that is rewarded and operations come one by one"),
+            Spin::On => PossibleValue::new("on").help("Always, for 50us"),
+        })
+    }
 }
 
 /// Where the view server keeps its durable record.

@@ -4,21 +4,22 @@
 //! local setting. That is what makes two copies that applied the same operations identical.
 
 use std::fmt;
-use std::sync::Arc;
 
+use arcstr::ArcStr;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::types::{RequestNumber, SessionId};
 
 /// A key: any UTF-8 text, the empty string included. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Key(pub Arc<str>);
+pub struct Key(pub SmolStr);
 
 /// One element of a list: any UTF-8 text, the empty string included. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Value(pub Arc<str>);
+pub struct Value(pub ArcStr);
 
 impl From<&str> for Key {
     fn from(text: &str) -> Self {

@@ -5,7 +5,7 @@
 //! is remembered until the client has said that it got it. Sessions are replicated state: they are
 //! changed by operations alone, so both copies know and evict the same ones (I12).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -89,7 +89,6 @@ pub enum Standing {
 pub struct Sessions {
     by_id: BTreeMap<SessionId, SessionState>,
     by_nonce: BTreeMap<u64, SessionId>,
-    by_use: BTreeSet<(OperationNumber, SessionId)>,
     digest: u64,
 }
 
@@ -162,7 +161,10 @@ impl Sessions {
         }
         let mut evicted = Vec::new();
         while self.by_id.len() as u64 >= capacity.max(1) {
-            let &(_, oldest) = self.by_use.first().expect("every session is in the use order");
+            // Sought when it is needed: keeping an order of use would cost every write more.
+            let states = self.by_id.values();
+            let least = states.min_by_key(|state| (state.last_used, state.id));
+            let oldest = least.expect("there are more than none").id;
             self.take(oldest);
             evicted.push(oldest);
         }
@@ -187,7 +189,6 @@ impl Sessions {
         let state =
             self.by_id.get_mut(&origin.session).expect("the session's standing was checked");
         assert_eq!(origin.number, state.executed.next(), "requests run in order, each once");
-        self.by_use.remove(&(state.last_used, state.id));
         self.digest = self.digest.wrapping_sub(state.contribution());
         while state.acknowledged < origin.acknowledged {
             // What is acknowledged was executed before, so its result stands at the front.
@@ -203,7 +204,6 @@ impl Sessions {
             .digest
             .wrapping_add(state.contribution())
             .wrapping_add(state.result_contribution(origin.number, result));
-        self.by_use.insert((by, state.id));
     }
 
     /// Puts a transferred session in place of what is known of it.
@@ -223,7 +223,6 @@ impl Sessions {
             .wrapping_add(state.contribution())
             .wrapping_add(state.results_contribution());
         self.by_nonce.insert(state.nonce, state.id);
-        self.by_use.insert((state.last_used, state.id));
         self.by_id.insert(state.id, state);
     }
 
@@ -234,7 +233,6 @@ impl Sessions {
                 .wrapping_sub(state.contribution())
                 .wrapping_sub(state.results_contribution());
             self.by_nonce.remove(&state.nonce);
-            self.by_use.remove(&(state.last_used, id));
         }
     }
 }

@@ -7,14 +7,26 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound;
+use std::slice;
 
 use crate::kv::command::{Key, Value};
 use crate::kv::digest;
 use crate::types::OperationNumber;
 
 /// The elements under one key. Never empty.
+///
+/// Most lists have one element; such a list takes no memory of its own but its value's.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct List {
+pub enum List {
+    /// One element.
+    One(OperationNumber, Value),
+    /// Two or more.
+    Many(Box<Many>),
+}
+
+/// See [`List::Many`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Many {
     generation: OperationNumber,
     values: Vec<Value>,
     /// Hash of all elements in order, so that an append costs the same however long the list is.
@@ -22,35 +34,58 @@ pub struct List {
 }
 
 impl List {
-    fn new(generation: OperationNumber) -> List {
-        List { generation, values: Vec::new(), chain: 0 }
+    /// The list of these elements; none without any.
+    fn new(generation: OperationNumber, values: Vec<Value>) -> Option<List> {
+        let mut values = values.into_iter();
+        let mut list = List::One(generation, values.next()?);
+        values.for_each(|value| list.push(value));
+        Some(list)
     }
 
     fn push(&mut self, value: Value) {
-        self.chain = digest::text(self.chain, &value.0);
-        self.values.push(value);
+        match self {
+            List::One(generation, first) => {
+                let chain = digest::text(digest::text(0, &first.0), &value.0);
+                let (generation, values) = (*generation, vec![first.clone(), value]);
+                *self = List::Many(Box::new(Many { generation, values, chain }));
+            }
+            List::Many(many) => {
+                many.chain = digest::text(many.chain, &value.0);
+                many.values.push(value);
+            }
+        }
     }
 
     /// The operation that began this list.
     #[must_use]
     pub fn generation(&self) -> OperationNumber {
-        self.generation
+        match self {
+            List::One(generation, _) => *generation,
+            List::Many(many) => many.generation,
+        }
     }
 
     /// The elements, oldest first.
     #[must_use]
     pub fn values(&self) -> &[Value] {
-        &self.values
+        match self {
+            List::One(_, value) => slice::from_ref(value),
+            List::Many(many) => &many.values,
+        }
     }
 
-    fn contribution(&self, key: &Key) -> u64 {
-        digest::numbers([
-            digest::text(0, &key.0),
-            self.chain,
-            self.values.len() as u64,
-            self.generation.0,
-        ])
+    /// What the list adds to the digest of a store, under the key of this hash.
+    fn contribution(&self, key: u64) -> u64 {
+        let (chain, length) = match self {
+            List::One(_, value) => (digest::text(0, &value.0), 1),
+            List::Many(many) => (many.chain, many.values.len() as u64),
+        };
+        digest::numbers([key, chain, length, self.generation().0])
     }
+}
+
+fn hash(key: &Key) -> u64 {
+    digest::text(0, &key.0)
 }
 
 /// Why a part of a list does not fit the store it is put into.
@@ -116,26 +151,18 @@ impl Store {
 
     /// The value becomes the one-element list `[value]`.
     pub fn put(&mut self, key: Key, value: Value, by: OperationNumber) {
-        self.change(key, |list| {
-            *list = List::new(by);
-            list.push(value);
-        });
+        self.replace(key, List::One(by, value));
     }
 
     /// The value joins the end of the list; a missing key starts a new one.
     pub fn append(&mut self, key: Key, value: Value, by: OperationNumber) {
-        self.change(key, |list| {
-            if list.values.is_empty() {
-                list.generation = by;
-            }
-            list.push(value);
-        });
+        self.extend(key, by, [value]);
     }
 
     /// The key is missing afterwards.
     pub fn remove(&mut self, key: &Key) {
         if let Some(list) = self.lists.remove(key) {
-            self.digest = self.digest.wrapping_sub(list.contribution(key));
+            self.digest = self.digest.wrapping_sub(list.contribution(hash(key)));
         }
     }
 
@@ -151,40 +178,51 @@ impl Store {
         start: u64,
         values: Vec<Value>,
     ) -> Result<(), Misfit> {
-        let continues = match self.lists.get(&key) {
-            Some(list) => list.generation == generation && list.values.len() as u64 == start,
-            None => false,
-        };
-        if values.is_empty() || (start != 0 && !continues) {
+        if start == 0 {
+            let list = List::new(generation, values).ok_or(Misfit)?;
+            self.replace(key, list);
+            return Ok(());
+        }
+        let continues = self.lists.get(&key).is_some_and(|list| {
+            list.generation() == generation && list.values().len() as u64 == start
+        });
+        if values.is_empty() || !continues {
             return Err(Misfit);
         }
-        self.change(key, |list| {
-            if start == 0 {
-                *list = List::new(generation);
-            }
-            for value in values {
-                list.push(value);
-            }
-        });
+        self.extend(key, generation, values);
         Ok(())
     }
 
-    /// Changes one list, a new empty one if the key is missing, and keeps the digest in step.
-    fn change(&mut self, key: Key, change: impl FnOnce(&mut List)) {
-        match self.lists.entry(key) {
-            Entry::Occupied(mut entry) => {
-                let before = entry.get().contribution(entry.key());
-                change(entry.get_mut());
-                let after = entry.get().contribution(entry.key());
-                self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+    fn replace(&mut self, key: Key, list: List) {
+        let hash = hash(&key);
+        self.digest = self.digest.wrapping_add(list.contribution(hash));
+        if let Some(former) = self.lists.insert(key, list) {
+            self.digest = self.digest.wrapping_sub(former.contribution(hash));
+        }
+    }
+
+    /// Adds elements to the end of a list; a missing key starts a new one, of this generation.
+    fn extend(
+        &mut self,
+        key: Key,
+        generation: OperationNumber,
+        values: impl IntoIterator<Item = Value>,
+    ) {
+        let hash = hash(&key);
+        let mut values = values.into_iter();
+        let list = match self.lists.entry(key) {
+            Entry::Occupied(entry) => {
+                let list = entry.into_mut();
+                self.digest = self.digest.wrapping_sub(list.contribution(hash));
+                list
             }
             Entry::Vacant(entry) => {
-                let mut list = List::new(OperationNumber(0));
-                change(&mut list);
-                self.digest = self.digest.wrapping_add(list.contribution(entry.key()));
-                entry.insert(list);
+                let Some(first) = values.next() else { return };
+                entry.insert(List::One(generation, first))
             }
-        }
+        };
+        values.for_each(|value| list.push(value));
+        self.digest = self.digest.wrapping_add(list.contribution(hash));
     }
 }
 

@@ -22,7 +22,7 @@ use crate::types::{
 };
 
 /// A message of either family. The tag on the wire is the variant's name in snake case, or what
-/// `serde(rename)` says.
+/// `serde(rename)` says. What is rare and large is boxed: every message is moved several times.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Message {
@@ -31,7 +31,7 @@ pub enum Message {
     GetView(GetView),
     /// The answer to [`GetView`].
     #[serde(rename = "view")]
-    ViewAnswer(ViewAnswer),
+    ViewAnswer(Box<ViewAnswer>),
     /// Anybody -> primary: execute once for this datagram.
     ClientRequest(ClientRequest),
     /// The command was executed.
@@ -64,7 +64,7 @@ pub enum Message {
     /// Backup -> primary: everything up to here is applied.
     Ack(Ack),
     /// kv server -> kv server: what you sent belongs to an older view than this.
-    NewerView(NewerView),
+    NewerView(Box<NewerView>),
     /// Joiner -> primary: I am ready, and hold a copy that may be worth keeping.
     Offer(Offer),
     /// Primary -> joiner: keep the copy, or wipe it and take the state from the stream.
@@ -78,7 +78,7 @@ pub enum Message {
     /// Client -> view server or kv server: who is primary?
     ViewRequest(ViewRequest),
     /// The answer to [`ViewRequest`].
-    ViewReply(ViewReply),
+    ViewReply(Box<ViewReply>),
     /// Client -> primary: open a session, write in it, or read.
     Request(Request),
     /// The answer to [`Request`].
@@ -547,7 +547,7 @@ pub enum Outcome {
     /// before the session ended is not known.
     SessionExpired,
     /// Never final: this server is not the serving primary. Carries what it knows.
-    NotPrimary(Shown),
+    NotPrimary(Box<Shown>),
     /// Never final: too much is waiting; try again a little later.
     Busy,
 }

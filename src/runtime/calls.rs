@@ -3,7 +3,6 @@
 //! [`Handle`] asks, [`Calls`] is the other end, inside the loop. The queue between them needs no
 //! bound of its own: every entry belongs to a caller that waits.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use tokio::sync::mpsc::error::TryRecvError;
@@ -11,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
 use crate::protocol::Process;
+use crate::sequence::Sequence;
 use crate::types::CallId;
 
 /// What travels from a [`Handle`] to the loop.
@@ -50,7 +50,7 @@ impl<P: Process> Handle<P> {
 pub struct Calls<P: Process> {
     receiver: mpsc::UnboundedReceiver<Call<P>>,
     /// Callers that wait for the process.
-    waiting: BTreeMap<CallId, oneshot::Sender<P::Answer>>,
+    waiting: Sequence<CallId, oneshot::Sender<P::Answer>>,
     /// The id that was given last.
     last: CallId,
 }
@@ -65,7 +65,7 @@ impl<P: Process> fmt::Debug for Calls<P> {
 #[must_use]
 pub fn channel<P: Process>() -> (Handle<P>, Calls<P>) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    (Handle { sender }, Calls { receiver, waiting: BTreeMap::new(), last: CallId(0) })
+    (Handle { sender }, Calls { receiver, waiting: Sequence::default(), last: CallId(0) })
 }
 
 impl<P: Process> Calls<P> {
@@ -86,13 +86,13 @@ impl<P: Process> Calls<P> {
     /// Notes who waits, and tells the name under which the process is to answer.
     pub(crate) fn register(&mut self, call: Call<P>) -> (CallId, P::Command) {
         self.last = CallId(self.last.0 + 1);
-        self.waiting.insert(self.last, call.reply);
+        self.waiting.push(self.last, call.reply);
         (self.last, call.command)
     }
 
     /// Tells a caller, unless it has stopped waiting.
     pub(crate) fn answer(&mut self, call: CallId, answer: P::Answer) {
-        match self.waiting.remove(&call) {
+        match self.waiting.remove(call) {
             // Whoever dropped its end no longer wants to know.
             Some(reply) => drop(reply.send(answer)),
             None => debug!(?call, "answered twice, or never asked"),

@@ -28,6 +28,7 @@ use crate::runtime::clock::now;
 use crate::runtime::outgoing::Outgoing;
 use crate::runtime::record_file::{RecordError, RecordFile};
 use crate::runtime::socket::{DatagramSocket, canonical};
+use crate::runtime::spin::{Spin, Spinner};
 use crate::time::Timestamp;
 
 /// Datagrams taken in one turn, at most.
@@ -68,13 +69,15 @@ pub async fn run<P: Process>(
     socket: UdpSocket,
     calls: Calls<P>,
     record: RecordFile,
+    spin: Spin,
 ) -> Result<(), RunError> {
-    run_over(process, transport, socket, now, calls, record).await
+    drive(process, transport, socket, now, calls, record, spin).await
 }
 
 /// [`run`] over another network and another clock. `now` reads the process's own clock, the one
 /// that showed the time at which `process` was made; it never goes back. Waiting is tokio's, whose
-/// time should pass at about the same rate.
+/// time should pass at about the same rate. It never spins, for such a clock may stand still until
+/// everybody sleeps.
 ///
 /// # Errors
 /// As [`run`].
@@ -85,6 +88,18 @@ pub async fn run_over<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy
     now: N,
     calls: Calls<P>,
     record: RecordFile,
+) -> Result<(), RunError> {
+    drive(process, transport, socket, now, calls, record, Spin::Off).await
+}
+
+pub(super) async fn drive<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy>(
+    process: P,
+    transport: Transport,
+    socket: S,
+    now: N,
+    calls: Calls<P>,
+    record: RecordFile,
+    spin: Spin,
 ) -> Result<(), RunError> {
     let mut driver = Driver {
         process,
@@ -98,7 +113,9 @@ pub async fn run_over<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy
         stuck: false,
     };
     let mut timer = pin!(sleep(Duration::ZERO));
-    // What the timer was set for; none once it has rung, or when nothing is to be waited for.
+    let mut spinner = Spinner::new(spin);
+    // What the timer was set for; none once it has rung. It may ring too early, because what it was
+    // set for is over: setting it anew with every message would cost more than that.
     let mut armed: Option<Timestamp> = None;
     // Work since the task last let others run.
     let mut worked = 0;
@@ -106,13 +123,21 @@ pub async fn run_over<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy
         let mut call = None;
         let due = driver.poll_timeout();
         let time = now();
-        if driver.outbox.is_empty() && due.is_none_or(|due| due > time) {
-            if due != armed {
-                armed = due;
-                if let Some(due) = due {
-                    let wait = due.since(time).min(LONGEST_SLEEP);
-                    timer.as_mut().reset(Instant::now() + wait);
-                }
+        if !driver.outbox.is_empty() || due.is_some_and(|due| due <= time) {
+            // Something is to be done at once. Letting others run first also lets tokio look at the
+            // socket, so that what has arrived meanwhile is taken first.
+            tokio::task::yield_now().await;
+        } else if spinner.is_awake(time) {
+            // On a machine that is busy, whoever could do something goes first.
+            std::thread::yield_now();
+            tokio::task::yield_now().await;
+        } else {
+            if let Some(due) = due
+                && armed.is_none_or(|armed| due < armed)
+            {
+                armed = Some(due);
+                let wait = due.since(time).min(LONGEST_SLEEP);
+                timer.as_mut().reset(Instant::now() + wait);
             }
             tokio::select! {
                 biased;
@@ -124,13 +149,13 @@ pub async fn run_over<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy
                     None => return Ok(()),
                 },
             }
-        } else {
-            // Something is to be done at once. Letting others run first also lets tokio look at the
-            // socket, so that what has arrived meanwhile is taken first.
-            tokio::task::yield_now().await;
         }
 
-        worked += 1 + driver.receive();
+        let (received, bytes) = driver.receive();
+        if received > 0 {
+            spinner.received(received, bytes);
+        }
+        worked += 1 + received;
         let handles = driver.take_calls(call);
         driver.run_timers();
         driver.carry_out().await?;
@@ -169,16 +194,18 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
         earlier(self.process.poll_timeout(), self.outgoing.transport.poll_timeout())
     }
 
-    /// Takes what has arrived, within bounds; how many datagrams that were.
-    fn receive(&mut self) -> usize {
+    /// Takes what has arrived, within bounds; how many datagrams that were, and their bytes.
+    fn receive(&mut self) -> (usize, usize) {
         let mut bytes = 0;
         for taken in 0..DATAGRAMS_PER_TURN {
             if bytes >= BYTES_PER_TURN {
-                return taken;
+                return (taken, bytes);
             }
             let (size, from) = match self.outgoing.socket.try_recv_from(&mut self.buffer) {
                 Ok((size, from)) => (size, canonical(from)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return taken,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return (taken, bytes);
+                }
                 // Such an error tells of something that was sent earlier. It has been taken off the
                 // socket by now, and there may be datagrams behind it.
                 Err(error) => {
@@ -188,17 +215,19 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
             };
             bytes += size;
             let datagram = &self.buffer[..size];
-            self.outgoing.transport.receive((self.now)(), from, datagram, &mut self.messages);
+            let time = (self.now)();
+            self.outgoing.transport.receive(time, from, datagram, &mut self.messages);
             for message in self.messages.drain(..) {
-                self.process.handle_message((self.now)(), from, message, &mut self.outbox);
+                self.process.handle_message(time, from, message, &mut self.outbox);
             }
         }
-        DATAGRAMS_PER_TURN
+        (DATAGRAMS_PER_TURN, bytes)
     }
 
     /// Takes calls, within bounds, beginning with the one that ended the waiting; how many.
     fn take_calls(&mut self, first: Option<Call<P>>) -> Result<usize, HandlesGone> {
         let mut next = first;
+        let time = (self.now)();
         for taken in 0..CALLS_PER_TURN {
             let call = match next.take() {
                 Some(call) => call,
@@ -208,7 +237,7 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
                 },
             };
             let (id, command) = self.calls.register(call);
-            self.process.handle_command((self.now)(), id, command, &mut self.outbox);
+            self.process.handle_command(time, id, command, &mut self.outbox);
         }
         Ok(CALLS_PER_TURN)
     }
@@ -242,9 +271,10 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
     /// Does what the process wants done so far, in order. Answers whose lease ended are given back
     /// to the process, which leaves new effects for the next turn.
     async fn carry_out(&mut self) -> Result<(), RunError> {
+        let time = (self.now)();
         for effect in self.outbox.drain() {
             match effect {
-                Effect::Send { to, message } => self.outgoing.send(to, &message),
+                Effect::Send { to, message } => self.outgoing.send(time, to, &message),
                 Effect::SendBefore { before, to, message, request } => {
                     self.outgoing.send_before(before, to, message, *request);
                 }

@@ -29,8 +29,8 @@
 //! | the process gives up | [`RunError::Stopped`], after everything before it was sent |
 //! | an invariant is broken | panic, also in release |
 //!
-//! Reading order: [`event_loop`], [`calls`], `outgoing`, [`clock`], [`socket`], [`record_file`],
-//! [`client`].
+//! Reading order: [`event_loop`], [`calls`], `outgoing`, [`clock`], [`socket`], [`spin`],
+//! [`record_file`], [`client`].
 
 pub mod calls;
 pub mod client;
@@ -39,6 +39,7 @@ pub mod event_loop;
 mod outgoing;
 pub mod record_file;
 pub mod socket;
+pub mod spin;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -48,6 +49,7 @@ pub use clock::now;
 pub use event_loop::{RunError, run, run_over};
 pub use record_file::{RecordError, RecordFile};
 pub use socket::{BindError, DatagramSocket, bind};
+pub use spin::Spin;
 
 /// 64 bits that no other process has drawn, for incarnations and nonces. Not for secrets.
 #[must_use]

@@ -60,8 +60,8 @@ impl<S: DatagramSocket, N: Fn() -> Timestamp> Outgoing<S, N> {
     }
 
     /// Queues a message for the next flush.
-    pub(crate) fn send(&mut self, to: SocketAddr, message: &Message) {
-        self.transport.send((self.now)(), to, message);
+    pub(crate) fn send(&mut self, now: Timestamp, to: SocketAddr, message: &Message) {
+        self.transport.send(now, to, message);
     }
 
     /// Queues an answer for the next flush, if that comes before the given time.
@@ -84,8 +84,9 @@ impl<S: DatagramSocket, N: Fn() -> Timestamp> Outgoing<S, N> {
         };
         // The queue is empty now, so that the next flush yields datagrams with nothing in them but
         // leased answers, and all of them can be withheld.
+        let time = (self.now)();
         for leased in &self.leased {
-            self.transport.send((self.now)(), leased.to, &leased.message);
+            self.transport.send(time, leased.to, &leased.message);
         }
         self.transport.flush(&mut self.ready);
         // The look at the clock proves that nobody else was primary when the values were read,

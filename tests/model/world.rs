@@ -253,8 +253,9 @@ impl World {
     }
 
     pub fn start(&self, index: usize, incarnation: Incarnation, now: Timestamp) -> Arc<Server> {
-        let mut limits =
-            Limits { session_capacity: self.plan.session_capacity, ..Limits::default() };
+        // What clients ask of an isolated primary does not pile up over a whole walk.
+        let session_capacity = self.plan.session_capacity;
+        let mut limits = Limits { session_capacity, pending_reads: 16, ..Limits::default() };
         if self.plan.narrow {
             limits.history_operations = 1;
             limits.loopback_datagram_bytes = 150;

@@ -12,6 +12,7 @@ use super::load::{Kind, Mix};
 use super::schedule::Length;
 use crate::cli::flags::{parse_address, parse_time};
 use crate::config::Limits;
+use crate::runtime::Spin;
 
 /// Measures a cluster under load.
 #[derive(Parser, Debug)]
@@ -67,6 +68,9 @@ pub(super) struct Flags {
     /// Exit code 0 although operations failed, as they do when servers are killed meanwhile
     #[arg(long)]
     pub(super) allow_failures: bool,
+    /// Whether the clients look out for answers before they sleep: of use with one client
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "off")]
+    pub(super) spin: Spin,
     /// Draws the same operations again [default: a new seed each time]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,

@@ -37,7 +37,6 @@ use self::lanes::{Outcome, Plan};
 use crate::cli::client_answer::Form;
 use crate::cli::setup::{self, HostsFile};
 use crate::cli::{CliError, runtime};
-use crate::config::Limits;
 use crate::history::{Event, lines};
 use crate::runtime::{Client, ClientOptions, random_u64};
 
@@ -67,9 +66,9 @@ pub fn run(words: &[String], form: Form, connection: Connection) -> Result<ExitC
     let view_server =
         flags.view_server.or(connection.view_server.filter(|_| flags.hosts.is_none()));
     let options = ClientOptions {
-        view_server: setup::client(&hosts, view_server)?,
         deadline: flags.deadline.unwrap_or(connection.deadline),
-        limits: Limits::default(),
+        spin: flags.spin,
+        ..ClientOptions::new(setup::client(&hosts, view_server)?)
     };
     let plan = flags.plan(random_u64());
     if let Some(path) = &flags.plot {

@@ -32,7 +32,7 @@ impl ClientProcess {
             && !outdated
         {
             self.fresh.forget(reply.id);
-            self.calls.answer(ticket, Ok(Completed::View(reply.shown)), outbox);
+            self.calls.answer(ticket, Ok(Completed::View(reply.shown.into())), outbox);
         }
     }
 

@@ -3,13 +3,15 @@
 //! Kept here: a call is answered by being taken out of the table, hence exactly once. The queues
 //! hold what was never sent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::VecDeque;
+use std::mem;
 use std::time::Duration;
 
 use super::read::{Read, Stage};
 use super::{Answer, Ticket};
 use crate::kv::command::{Command, Key};
 use crate::protocol::{Effect, Outbox};
+use crate::sequence::Sequence;
 use crate::time::Timestamp;
 use crate::types::{CallId, RequestId, RequestNumber, SessionId};
 
@@ -42,14 +44,37 @@ pub(super) enum Task {
     View(RequestId),
 }
 
+/// Tickets in rising order. Nearly always one is added at the end and taken from the beginning.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+struct Queue(VecDeque<Ticket>);
+
+impl Queue {
+    fn first(&self) -> Option<Ticket> {
+        self.0.front().copied()
+    }
+
+    fn insert(&mut self, ticket: Ticket) {
+        if let Err(place) = self.0.binary_search(&ticket) {
+            self.0.insert(place, ticket);
+        }
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self, ticket: Ticket) -> bool {
+        self.0.binary_search(&ticket).is_ok_and(|place| self.0.remove(place).is_some())
+    }
+}
+
 /// All callers that wait.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Calls {
     last: u64,
-    calls: BTreeMap<Ticket, Call>,
-    deadlines: BTreeSet<(Timestamp, Ticket)>,
-    queued_writes: BTreeSet<Ticket>,
-    queued_reads: BTreeSet<Ticket>,
+    calls: Sequence<Ticket, Call>,
+    /// No deadline is earlier. Known exactly only after a look at all calls, which is rarely needed:
+    /// nearly every call ends long before its deadline.
+    no_deadline_before: Option<Timestamp>,
+    queued_writes: Queue,
+    queued_reads: Queue,
     /// How many calls are reads that were sent.
     reading: usize,
     /// How many calls ask for the view.
@@ -81,20 +106,23 @@ impl Calls {
             Task::SentWrite(_) | Task::Reading(_) => {}
         }
         let deadline = now + patience;
-        self.deadlines.insert((deadline, ticket));
-        self.calls.insert(ticket, Call { call, called: now, deadline, task });
+        self.no_deadline_before =
+            Some(self.no_deadline_before.map_or(deadline, |other| other.min(deadline)));
+        self.calls.push(ticket, Call { call, called: now, deadline, task });
     }
 
     /// Takes a call out: its caller is to be answered now.
     pub(super) fn finish(&mut self, ticket: Ticket) -> Option<Call> {
-        let call = self.calls.remove(&ticket)?;
-        self.deadlines.remove(&(call.deadline, ticket));
+        let call = self.calls.remove(ticket)?;
+        if self.calls.is_empty() {
+            self.no_deadline_before = None;
+        }
         match &call.task {
             Task::QueuedWrite(_) => {
-                self.queued_writes.remove(&ticket);
+                self.queued_writes.remove(ticket);
             }
             Task::QueuedRead { .. } => {
-                self.queued_reads.remove(&ticket);
+                self.queued_reads.remove(ticket);
             }
             Task::Reading(_) => self.reading -= 1,
             Task::View(_) => self.views -= 1,
@@ -110,18 +138,25 @@ impl Calls {
         }
     }
 
-    /// A call whose deadline is over.
-    pub(super) fn overdue(&self, now: Timestamp) -> Option<Ticket> {
-        self.deadlines.first().filter(|&&(deadline, _)| deadline <= now).map(|&(_, ticket)| ticket)
+    /// The calls whose deadlines are over. They are to be taken out now.
+    pub(super) fn overdue(&mut self, now: Timestamp) -> Vec<Ticket> {
+        if self.no_deadline_before.is_none_or(|earliest| earliest > now) {
+            return Vec::new();
+        }
+        let deadlines = self.calls.iter().map(|(_, call)| call.deadline);
+        self.no_deadline_before = deadlines.filter(|deadline| *deadline > now).min();
+        let overdue = self.calls.iter().filter(|(_, call)| call.deadline <= now);
+        overdue.map(|(ticket, _)| ticket).collect()
     }
 
+    /// May be earlier than the first deadline.
     pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|&(deadline, _)| deadline)
+        self.no_deadline_before
     }
 
     /// When the caller came.
     pub(super) fn called(&self, ticket: Ticket) -> Option<Timestamp> {
-        self.calls.get(&ticket).map(|call| call.called)
+        self.calls.get(ticket).map(|call| call.called)
     }
 
     /// Whether any caller waits for something that only the primary can give.
@@ -130,33 +165,34 @@ impl Calls {
     }
 
     /// The next write to be sent.
-    pub(super) fn first_write(&self) -> Option<(Ticket, Command)> {
-        let ticket = *self.queued_writes.first()?;
-        match &self.calls.get(&ticket)?.task {
-            Task::QueuedWrite(command) => Some((ticket, command.clone())),
-            Task::SentWrite(_) | Task::QueuedRead { .. } | Task::Reading(_) | Task::View(_) => None,
-        }
+    pub(super) fn first_write(&self) -> Option<Ticket> {
+        self.queued_writes.first()
     }
 
-    pub(super) fn write_sent(&mut self, ticket: Ticket, number: RequestNumber) {
-        self.queued_writes.remove(&ticket);
-        if let Some(call) = self.calls.get_mut(&ticket) {
-            call.task = Task::SentWrite(number);
+    /// The next write is sent now, under this number. Returns what is to be written, for whom.
+    pub(super) fn take_write(&mut self, number: RequestNumber) -> Option<(Ticket, Command)> {
+        let ticket = self.queued_writes.first()?;
+        self.queued_writes.remove(ticket);
+        match mem::replace(&mut self.calls.get_mut(ticket)?.task, Task::SentWrite(number)) {
+            Task::QueuedWrite(command) => Some((ticket, command)),
+            Task::SentWrite(_) | Task::QueuedRead { .. } | Task::Reading(_) | Task::View(_) => {
+                unreachable!("the queue holds writes that were not sent")
+            }
         }
     }
 
     /// The next read to be sent: its key, and whether it must see no session's writes.
     pub(super) fn first_read(&self) -> Option<(Ticket, Key, bool)> {
-        let ticket = *self.queued_reads.first()?;
-        match &self.calls.get(&ticket)?.task {
+        let ticket = self.queued_reads.first()?;
+        match &self.calls.get(ticket)?.task {
             Task::QueuedRead { key, alone } => Some((ticket, key.clone(), *alone)),
             Task::QueuedWrite(_) | Task::SentWrite(_) | Task::Reading(_) | Task::View(_) => None,
         }
     }
 
     pub(super) fn read_sent(&mut self, ticket: Ticket, read: Read) {
-        if self.queued_reads.remove(&ticket)
-            && let Some(call) = self.calls.get_mut(&ticket)
+        if self.queued_reads.remove(ticket)
+            && let Some(call) = self.calls.get_mut(ticket)
         {
             call.task = Task::Reading(read);
             self.reading += 1;
@@ -170,7 +206,7 @@ impl Calls {
 
     /// A read that was sent.
     pub(super) fn read_mut(&mut self, ticket: Ticket) -> Option<&mut Read> {
-        match &mut self.calls.get_mut(&ticket)?.task {
+        match &mut self.calls.get_mut(ticket)?.task {
             Task::Reading(read) => Some(read),
             Task::QueuedWrite(_) | Task::SentWrite(_) | Task::QueuedRead { .. } | Task::View(_) => {
                 None
@@ -180,7 +216,7 @@ impl Calls {
 
     /// Lets a read begin again. Returns its requests, which are of no use any more.
     pub(super) fn requeue_read(&mut self, ticket: Ticket, alone: bool) -> Vec<RequestId> {
-        let Some(call) = self.calls.get_mut(&ticket) else { return Vec::new() };
+        let Some(call) = self.calls.get_mut(ticket) else { return Vec::new() };
         match &call.task {
             Task::Reading(read) => {
                 let requests = read.requests();
@@ -210,7 +246,7 @@ impl Calls {
         self.calls
             .iter()
             .filter(|(_, call)| waits_for(&call.task))
-            .map(|(&ticket, _)| ticket)
+            .map(|(ticket, _)| ticket)
             .collect()
     }
 }

@@ -18,15 +18,15 @@ use crate::protocol::view::{Member, Shown};
 use crate::time::Timestamp;
 use crate::types::{Epoch, RequestId, ViewId};
 
-/// Between two questions while anything is unanswered: a failover is noticed within one interval
-/// after the new primary is shown.
-const INTERVAL: Duration = Duration::from_millis(50);
+/// A request that is unanswered for so long is a reason to ask.
+const OVERDUE: Duration = Duration::from_millis(50);
+/// Between two questions then: a failover is noticed within one interval after the new primary is
+/// shown.
+const INTERVAL: Duration = Duration::from_millis(20);
 /// The same while the view server is silent.
 const INTERVAL_SILENT: Duration = Duration::from_millis(100);
 /// The same when nobody waits for what is unanswered.
 const INTERVAL_CALM: Duration = Duration::from_millis(250);
-/// The same after a server has refused to be the primary.
-const INTERVAL_REFUSED: Duration = Duration::from_millis(20);
 /// Questions without an answer after which others than the view server are asked, too.
 const TRIES: u32 = 2;
 /// What a server that was hinted at gets to prove itself, before a lower view is believed.
@@ -165,9 +165,7 @@ impl Finder {
         }
         let interval = if !need.awaited {
             INTERVAL_CALM
-        } else if self.refused {
-            INTERVAL_REFUSED
-        } else if self.unanswered > TRIES {
+        } else if self.unanswered > TRIES && !self.refused {
             INTERVAL_SILENT
         } else {
             INTERVAL
@@ -176,7 +174,7 @@ impl Finder {
         if self.trusted().is_none() || self.refused {
             Some(rested)
         } else {
-            need.oldest.map(|oldest| rested.max(oldest + INTERVAL))
+            need.oldest.map(|oldest| rested.max(oldest + OVERDUE))
         }
     }
 

@@ -84,7 +84,7 @@ pub enum Completed {
     /// The list; none for a missing key.
     List(Option<Vec<Value>>),
     /// The view.
-    View(Shown),
+    View(Box<Shown>),
 }
 
 /// Position of a call among all calls of this client.
@@ -194,7 +194,7 @@ impl ClientProcess {
     }
 
     fn send_writes(&mut self, now: Timestamp, to: SocketAddr, outbox: &mut Outbox<Answer>) {
-        while let Some((ticket, command)) = self.calls.first_write() {
+        while self.calls.first_write().is_some() {
             match self.session.phase {
                 Phase::Closed => {
                     let open = (Purpose::Open, Ask::Open { nonce: self.session.nonce() });
@@ -205,10 +205,12 @@ impl ClientProcess {
                 Phase::Opening(_) => return,
                 Phase::Open(_) => {
                     let Some(origin) = self.session.next() else { return };
+                    let Some((ticket, command)) = self.calls.take_write(origin.number) else {
+                        return;
+                    };
                     let write = (Purpose::Write(origin.number), Ask::Write { origin, command });
                     let request = self.requests.send(now, &mut self.ids, to, write, outbox);
                     self.session.sent(request, ticket);
-                    self.calls.write_sent(ticket, origin.number);
                 }
             }
         }
@@ -219,7 +221,7 @@ impl ClientProcess {
             && let Some((ticket, key, alone)) = self.calls.first_read()
             // A read sees the earlier writes of its session, those included that have no number
             // yet: it waits until they have one.
-            && self.calls.first_write().is_none_or(|(write, _)| write > ticket)
+            && self.calls.first_write().is_none_or(|write| write > ticket)
         {
             let after = if alone { None } else { self.session.seen_by_reads() };
             let ask = Ask::Get { key: key.clone(), after, page: None };
@@ -282,7 +284,7 @@ impl Process for ClientProcess {
                 self.on_reply(now, from, reply, outbox);
             }
             Message::ViewReply(reply) if reply.client == self.ids.client => {
-                self.on_view_reply(now, reply, outbox);
+                self.on_view_reply(now, *reply, outbox);
             }
             Message::Reply(_)
             | Message::ViewReply(_)
@@ -332,7 +334,7 @@ impl Process for ClientProcess {
     }
 
     fn handle_timeout(&mut self, now: Timestamp, outbox: &mut Outbox<Answer>) {
-        while let Some(ticket) = self.calls.overdue(now) {
+        for ticket in self.calls.overdue(now) {
             self.expire(ticket, outbox);
         }
         if let Some(to) = self.finder.target() {

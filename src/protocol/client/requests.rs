@@ -4,15 +4,14 @@
 //! bytes (exactly-once needs that); and what the network or a refusal throws back is repeated at a
 //! bounded rate. Which requests there are, and what an answer means, is decided in `mod.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::ops::Bound;
 use std::time::Duration;
 
 use super::{Answer, Ticket};
 use crate::protocol::Outbox;
 use crate::protocol::message::{Ask, Message, Request};
 use crate::protocol::round_trip::RoundTrip;
+use crate::sequence::Sequence;
 use crate::time::Timestamp;
 use crate::types::{Incarnation, RequestId, RequestNumber};
 
@@ -91,8 +90,10 @@ impl InFlight {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Requests {
     round_trip: RoundTrip,
-    in_flight: BTreeMap<RequestId, InFlight>,
-    timers: BTreeSet<(Timestamp, RequestId)>,
+    in_flight: Sequence<RequestId, InFlight>,
+    /// Nothing is due earlier. Known exactly only after a look at everything in flight, which is
+    /// rarely needed: nearly every request is answered long before it is due.
+    none_due_before: Option<Timestamp>,
 }
 
 impl Requests {
@@ -118,7 +119,7 @@ impl Requests {
             elsewhere: false,
             due: now,
         };
-        self.in_flight.insert(id, entry);
+        self.in_flight.push(id, entry);
         self.transmit(now, id, to, outbox);
         id
     }
@@ -130,8 +131,7 @@ impl Requests {
         to: SocketAddr,
         outbox: &mut Outbox<Answer>,
     ) {
-        let Some(entry) = self.in_flight.get_mut(&id) else { return };
-        self.timers.remove(&(entry.due, id));
+        let Some(entry) = self.in_flight.get_mut(id) else { return };
         entry.elsewhere |= entry.to != to;
         entry.to = to;
         entry.last_sent = now;
@@ -139,7 +139,7 @@ impl Requests {
         entry.due =
             now + self.round_trip.timeout(entry.attempt, entry.request.client.0.wrapping_add(id.0));
         entry.attempt = entry.attempt.saturating_add(1);
-        self.timers.insert((entry.due, id));
+        self.none_due_before = earlier(self.none_due_before, entry.due);
         outbox.send(to, Message::Request(entry.request.clone()));
     }
 
@@ -150,11 +150,15 @@ impl Requests {
         to: SocketAddr,
         outbox: &mut Outbox<Answer>,
     ) {
-        while let Some(&(due, id)) = self.timers.first()
-            && due <= now
-        {
+        if self.none_due_before.is_none_or(|earliest| earliest > now) {
+            return;
+        }
+        let due = self.in_flight.iter().filter(|(_, entry)| entry.due <= now);
+        let due: Vec<RequestId> = due.map(|(id, _)| id).collect();
+        for id in due {
             self.transmit(now, id, to, outbox);
         }
+        self.none_due_before = self.in_flight.iter().map(|(_, entry)| entry.due).min();
     }
 
     /// There is another primary: sends everything to it in order, at once or at the given time.
@@ -165,9 +169,9 @@ impl Requests {
         not_before: Option<Timestamp>,
         outbox: &mut Outbox<Answer>,
     ) {
-        let ids: Vec<RequestId> = self.in_flight.keys().copied().collect();
+        let ids: Vec<RequestId> = self.in_flight.iter().map(|(id, _)| id).collect();
         for id in ids {
-            if let Some(entry) = self.in_flight.get_mut(&id) {
+            if let Some(entry) = self.in_flight.get_mut(id) {
                 entry.attempt = 0;
                 entry.refusals = 0;
             }
@@ -179,16 +183,15 @@ impl Requests {
     }
 
     fn schedule(&mut self, id: RequestId, due: Timestamp) {
-        if let Some(entry) = self.in_flight.get_mut(&id) {
-            self.timers.remove(&(entry.due, id));
+        if let Some(entry) = self.in_flight.get_mut(id) {
             entry.due = due;
-            self.timers.insert((due, id));
+            self.none_due_before = earlier(self.none_due_before, due);
         }
     }
 
     /// The primary refused it: to be sent again, but not at once.
     pub(super) fn put_off(&mut self, now: Timestamp, id: RequestId, refusal: Refusal) {
-        let Some(entry) = self.in_flight.get_mut(&id) else { return };
+        let Some(entry) = self.in_flight.get_mut(id) else { return };
         let shortest = match refusal {
             Refusal::NotPrimary => Duration::from_millis(10),
             Refusal::Busy => Duration::from_millis(20),
@@ -200,13 +203,13 @@ impl Requests {
 
     /// Nobody waits for it any more: from now on it is repeated at the lowest rate.
     pub(super) fn calm(&mut self, id: RequestId) {
-        if let Some(entry) = self.in_flight.get_mut(&id) {
+        if let Some(entry) = self.in_flight.get_mut(id) {
             entry.attempt = CALM;
         }
     }
 
     pub(super) fn get(&self, id: RequestId) -> Option<&InFlight> {
-        self.in_flight.get(&id)
+        self.in_flight.get(id)
     }
 
     /// It is answered: measures the round trip if the answer tells it.
@@ -225,36 +228,38 @@ impl Requests {
     /// order, unless they turn out to be answered as well.
     fn hurry_after(&mut self, now: Timestamp, id: RequestId, sent: Timestamp) {
         let due = now + self.round_trip.smoothed().clamp(HURRY, RoundTrip::INITIAL);
-        let later = self.in_flight.range((Bound::Excluded(id), Bound::Unbounded));
-        let useless: Vec<RequestId> = later
-            .filter(|(_, entry)| {
-                matches!(entry.purpose, Purpose::Write(_))
-                    && entry.last_sent < sent
-                    && entry.due > due
-            })
-            .map(|(&id, _)| id)
-            .collect();
-        for id in useless {
-            if let Some(entry) = self.in_flight.get_mut(&id) {
+        for (_, entry) in self.in_flight.iter_mut().filter(|(later, _)| *later > id) {
+            if matches!(entry.purpose, Purpose::Write(_))
+                && entry.last_sent < sent
+                && entry.due > due
+            {
                 entry.attempt = 0;
+                entry.due = due;
+                self.none_due_before = earlier(self.none_due_before, due);
             }
-            self.schedule(id, due);
         }
     }
 
     /// Never sends it again.
     pub(super) fn forget(&mut self, id: RequestId) -> Option<InFlight> {
-        let entry = self.in_flight.remove(&id)?;
-        self.timers.remove(&(entry.due, id));
-        Some(entry)
+        let entry = self.in_flight.remove(id);
+        if self.in_flight.is_empty() {
+            self.none_due_before = None;
+        }
+        entry
     }
 
     /// When the oldest unanswered request was first sent.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
-        self.in_flight.first_key_value().map(|(_, entry)| entry.first_sent)
+        self.in_flight.first().map(|(_, entry)| entry.first_sent)
     }
 
+    /// May be earlier than the first timer.
     pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
-        self.timers.first().map(|&(due, _)| due)
+        self.none_due_before
     }
+}
+
+fn earlier(one: Option<Timestamp>, other: Timestamp) -> Option<Timestamp> {
+    Some(one.map_or(other, |one| one.min(other)))
 }

@@ -5,10 +5,9 @@
 //! there. A write whose caller has given up stays unanswered, for the later ones need its number.
 //! Counterpart: `kv::session`.
 
-use std::collections::BTreeMap;
-
 use super::Ticket;
 use crate::kv::command::Origin;
+use crate::sequence::Sequence;
 use crate::types::{Incarnation, RequestId, RequestNumber, SessionId};
 
 /// A sequence of sessions, of which the last one is in use.
@@ -39,7 +38,7 @@ pub(super) struct Open {
     pub(super) id: SessionId,
     /// The last number given.
     highest: RequestNumber,
-    unanswered: BTreeMap<RequestNumber, Unanswered>,
+    unanswered: Sequence<RequestNumber, Unanswered>,
     /// How many of the unanswered have a caller that waits.
     awaited: usize,
 }
@@ -72,7 +71,7 @@ impl Session {
         self.phase = Phase::Open(Open {
             id,
             highest: RequestNumber(0),
-            unanswered: BTreeMap::new(),
+            unanswered: Sequence::default(),
             awaited: 0,
         });
     }
@@ -94,7 +93,7 @@ impl Session {
     pub(super) fn sent(&mut self, request: RequestId, waiting: Ticket) {
         if let Phase::Open(open) = &mut self.phase {
             open.highest = open.highest.next();
-            open.unanswered.insert(open.highest, Unanswered { request, waiting: Some(waiting) });
+            open.unanswered.push(open.highest, Unanswered { request, waiting: Some(waiting) });
             open.awaited += 1;
         }
     }
@@ -102,7 +101,7 @@ impl Session {
     /// A write was answered. Returns who waits for it.
     pub(super) fn answered(&mut self, number: RequestNumber) -> Option<Ticket> {
         let Phase::Open(open) = &mut self.phase else { return None };
-        let waiting = open.unanswered.remove(&number)?.waiting;
+        let waiting = open.unanswered.remove(number)?.waiting;
         open.awaited -= usize::from(waiting.is_some());
         waiting
     }
@@ -110,7 +109,7 @@ impl Session {
     /// Nobody waits for this write any more. Returns the request, which must still be repeated.
     pub(super) fn abandon(&mut self, number: RequestNumber) -> Option<RequestId> {
         let Phase::Open(open) = &mut self.phase else { return None };
-        let unanswered = open.unanswered.get_mut(&number)?;
+        let unanswered = open.unanswered.get_mut(number)?;
         open.awaited -= usize::from(unanswered.waiting.take().is_some());
         Some(unanswered.request)
     }
@@ -131,7 +130,7 @@ impl Session {
         match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Open(open) => {
                 self.given_up += 1;
-                Some((open.id, open.unanswered.into_values().collect()))
+                Some((open.id, open.unanswered.iter().map(|(_, write)| *write).collect()))
             }
             Phase::Closed | Phase::Opening(_) => None,
         }
@@ -153,7 +152,7 @@ impl Session {
 impl Open {
     /// Every request up to here has been answered.
     fn acknowledged(&self) -> RequestNumber {
-        match self.unanswered.first_key_value() {
+        match self.unanswered.first() {
             Some((first, _)) => RequestNumber(first.0 - 1),
             None => self.highest,
         }

@@ -181,7 +181,7 @@ impl Bench {
                 shown: shown.clone(),
                 servers: vec![s1(), s2()],
             };
-            self.deliver(from, Message::ViewReply(reply));
+            self.deliver(from, Message::ViewReply(reply.into()));
         }
         questions.len()
     }

@@ -79,8 +79,8 @@ fn origin() -> Origin {
 fn samples() -> Vec<Message> {
     let mut samples = vec![
         Message::GetView(GetView {}),
-        Message::ViewAnswer(ViewAnswer::from(&shown())),
-        Message::ViewAnswer(ViewAnswer::from(&Shown::default())),
+        Message::ViewAnswer(ViewAnswer::from(&shown()).into()),
+        Message::ViewAnswer(ViewAnswer::from(&Shown::default()).into()),
         Message::Fail(Fail {
             reason: FailReason::NotPrimary,
             detail: None,
@@ -136,17 +136,20 @@ fn samples() -> Vec<Message> {
             received: OperationNumber(2),
             barrier: 3,
         }),
-        Message::NewerView(NewerView { to: Incarnation(4), record: record() }),
+        Message::NewerView(NewerView { to: Incarnation(4), record: record() }.into()),
         Message::Offer(Offer { link: link(), copy: Some((OperationNumber(8), 9)) }),
         Message::Verdict(Verdict { link: link(), keep: false }),
         Message::TransferAck(TransferAck { link: link(), sequence: 4, probe: 2, diverged: true }),
         Message::ViewRequest(ViewRequest { client: Incarnation(1), id: RequestId(2), fresh: true }),
-        Message::ViewReply(ViewReply {
-            client: Incarnation(1),
-            id: RequestId(2),
-            shown: shown(),
-            servers: vec!["[::1]:1".parse().unwrap()],
-        }),
+        Message::ViewReply(
+            ViewReply {
+                client: Incarnation(1),
+                id: RequestId(2),
+                shown: shown(),
+                servers: vec!["[::1]:1".parse().unwrap()],
+            }
+            .into(),
+        ),
         Message::Transfer(Transfer {
             link: link(),
             probe: 3,
@@ -227,7 +230,7 @@ fn samples() -> Vec<Message> {
         Outcome::Missing,
         Outcome::GenerationChanged,
         Outcome::SessionExpired,
-        Outcome::NotPrimary(shown()),
+        Outcome::NotPrimary(shown().into()),
         Outcome::Busy,
     ] {
         samples.push(Message::Reply(Reply {
@@ -340,13 +343,13 @@ fn answers_look_as_the_contract_shows_them() {
         backup_address: None,
         waiting: None,
     };
-    let line = encoded(&Message::ViewAnswer(view.clone()));
+    let line = encoded(&Message::ViewAnswer(view.clone().into()));
     assert!(
         line.starts_with(r#"{"type":"view","primary":"s1","backup":"s2","number":7,"#),
         "{line}"
     );
     view.primary = None;
-    assert!(encoded(&Message::ViewAnswer(view)).contains(r#""primary":null"#));
+    assert!(encoded(&Message::ViewAnswer(view.into())).contains(r#""primary":null"#));
 
     let success = |value| {
         encoded(&Message::Success(Success {

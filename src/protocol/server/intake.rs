@@ -14,6 +14,7 @@ use crate::kv::command::{Command, Key, Operation, OperationResult, Origin};
 use crate::kv::replica::{Applied, Replica};
 use crate::kv::session::Standing;
 use crate::protocol::message::{Fail, FailReason, Message, Outcome, Reply, Success};
+use crate::sequence::Sequence;
 use crate::types::{Incarnation, OperationNumber, RequestId, RequestNumber, SessionId, ViewId};
 
 /// Who asked, and in which form the answer is expected.
@@ -110,14 +111,14 @@ pub struct Intake {
     /// Numbered `open` operations that are not applied yet, by nonce.
     opening: BTreeMap<u64, OperationNumber>,
     /// Who waits for which operation.
-    askers: BTreeMap<OperationNumber, Asker>,
+    askers: Sequence<OperationNumber, Asker>,
 }
 
 impl Intake {
     /// Numbers a write that belongs to no session.
     pub fn on_plain(&mut self, command: Command, asker: Asker, replica: &mut Replica) {
         let number = replica.push(Operation::Write { origin: None, command });
-        self.askers.insert(number, asker);
+        self.askers.push(number, asker);
     }
 
     /// Opens a session, unless that is done or under way.
@@ -136,7 +137,7 @@ impl Intake {
             let capacity = limits.session_capacity;
             let number = replica.push(Operation::Open { nonce, epoch: view.epoch, capacity });
             opening.insert(number);
-            self.askers.insert(number, asker);
+            self.askers.push(number, asker);
         }
         Reception::Waits
     }
@@ -186,7 +187,7 @@ impl Intake {
         while let Some((origin, command, asker)) = next {
             turn.logged = origin.number;
             let number = replica.push(Operation::Write { origin: Some(origin), command });
-            self.askers.insert(number, asker);
+            self.askers.push(number, asker);
             next = turn.early.remove(&turn.logged.next());
             if let Some((_, command, _)) = &next {
                 self.early_bytes -= command.size();
@@ -218,7 +219,7 @@ impl Intake {
                 self.early_bytes -= early.map(|(_, command, _)| command.size()).sum::<usize>();
             }
         }
-        let asker = self.askers.remove(&applied.number)?;
+        let asker = self.askers.remove(applied.number)?;
         Some((asker, outcome(applied.result)))
     }
 }

@@ -352,7 +352,7 @@ impl Server {
         }
         if link.view < record.view.id {
             let newer = NewerView { to: link.from, record: record.clone() };
-            outbox.send(from, Message::NewerView(newer));
+            outbox.send(from, Message::NewerView(newer.into()));
             return false;
         }
         link.view == record.view.id && link.since == record.view.since
@@ -408,7 +408,7 @@ impl Server {
             Some((primary, scope)) => primary.on_plain(&scope, request, outbox),
             None => {
                 let (PlainRequest::Write(_, asker) | PlainRequest::Get(_, asker)) = request;
-                let (to, message) = asker.answer(view, Outcome::NotPrimary(self.shown()));
+                let (to, message) = asker.answer(view, Outcome::NotPrimary(self.shown().into()));
                 outbox.send(to, message);
             }
         }
@@ -609,7 +609,7 @@ impl Process for Server {
                 Some((primary, scope)) => primary.on_request(&scope, from, request, outbox),
                 None => {
                     let asker = Asker::Client { to: from, client: request.client, id: request.id };
-                    let outcome = Outcome::NotPrimary(self.shown());
+                    let outcome = Outcome::NotPrimary(self.shown().into());
                     let (to, reply) = asker.answer(self.view(), outcome);
                     outbox.send(to, reply);
                 }
@@ -645,7 +645,7 @@ impl Process for Server {
                     joining.on_verdict(verdict.keep);
                 }
             }
-            Message::NewerView(newer) => self.on_newer_view(now, newer, outbox),
+            Message::NewerView(newer) => self.on_newer_view(now, *newer, outbox),
             Message::Refused(refused) => {
                 if refused.to == self.config.incarnation {
                     let (id, holder) = (&self.config.id, refused.holder);
@@ -656,19 +656,17 @@ impl Process for Server {
                 }
             }
             Message::GetView(_) => {
-                outbox.send(from, Message::ViewAnswer((&self.shown()).into()));
+                outbox.send(from, Message::ViewAnswer(Box::new((&self.shown()).into())));
             }
             Message::ViewRequest(request) => {
                 let members = self.membership.record().map(Record::members).unwrap_or_default();
-                outbox.send(
-                    from,
-                    Message::ViewReply(ViewReply {
-                        client: request.client,
-                        id: request.id,
-                        shown: self.shown(),
-                        servers: members.into_iter().map(|member| member.address).collect(),
-                    }),
-                );
+                let reply = ViewReply {
+                    client: request.client,
+                    id: request.id,
+                    shown: self.shown(),
+                    servers: members.into_iter().map(|member| member.address).collect(),
+                };
+                outbox.send(from, Message::ViewReply(reply.into()));
             }
             Message::Probe(_) => {
                 let me = self.config.incarnation;

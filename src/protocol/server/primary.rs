@@ -444,19 +444,19 @@ impl Primary {
                 Operation::Write { origin, .. } => origin.map(|origin| origin.session),
                 Operation::Open { .. } => None,
             };
-            let sessions = applied.evicted.iter().copied().chain(session).collect();
-            answers.push(AppliedAnswer { answer: self.intake.on_applied(&applied), sessions });
+            let answer = self.intake.on_applied(&applied);
+            answers.push(AppliedAnswer { answer, session, evicted: applied.evicted });
         }
         answers
     }
 
     fn answer_applied(&mut self, scope: &Scope<'_>, answers: Vec<AppliedAnswer>, outbox: &mut Out) {
-        for AppliedAnswer { answer, sessions } in answers {
+        for AppliedAnswer { answer, session, evicted } in answers {
             if let Some((asker, outcome)) = answer {
                 let (to, message) = asker.answer(scope.record.view.id, outcome);
                 outbox.send(to, message);
             }
-            for session in sessions {
+            for session in evicted.into_iter().chain(session) {
                 for read in self.reads.take_behind(session) {
                     self.answer_proven(scope, read, outbox);
                 }
@@ -596,6 +596,7 @@ impl Primary {
 
 struct AppliedAnswer {
     answer: Option<(Asker, Outcome)>,
-    /// Sessions whose reads may go on.
-    sessions: Vec<SessionId>,
+    /// Its session, whose reads may go on; so may those of the sessions that it evicted.
+    session: Option<SessionId>,
+    evicted: Vec<SessionId>,
 }

@@ -22,6 +22,14 @@ use crate::protocol::view::Member;
 use crate::time::Timestamp;
 use crate::types::OperationNumber;
 
+/// How long a batch gathers, at most, while an earlier one is under way. Its acknowledgement ends the
+/// waiting, so that there are few datagrams and few wake-ups when there is much to do; only after
+/// a loss does it last so long.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// The least that one operation adds to a message, in bytes.
+const OPERATION_BYTES: usize = 128;
+
 /// One message in flight.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Flight {
@@ -47,6 +55,10 @@ pub struct Pipeline {
     barrier_acked: u64,
     /// A barrier number was drawn and has not left yet.
     barrier_due: bool,
+    /// When something last left that was new.
+    flushed: Timestamp,
+    /// Something gathers until what is under way is acknowledged.
+    gathering: bool,
     round_trip: RoundTrip,
     attempt: u32,
     /// When to send again; set while anything is in flight.
@@ -77,6 +89,8 @@ impl Pipeline {
             barrier_sent: 0,
             barrier_acked: 0,
             barrier_due: false,
+            flushed: Timestamp::ZERO,
+            gathering: false,
             round_trip: RoundTrip::default(),
             attempt: 0,
             retry_at: None,
@@ -95,6 +109,7 @@ impl Pipeline {
         self.flights.clear();
         self.flight_bytes = 0;
         self.barrier_acked = self.barrier_sent;
+        self.gathering = false;
         self.attempt = 0;
         self.retry_at = None;
         self.patience.forgive(now);
@@ -149,10 +164,18 @@ impl Pipeline {
     /// When to call [`Pipeline::on_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.retry_at
+        let gathered = self.gathering.then(|| self.flushed + GATHER);
+        gathered.into_iter().chain(self.retry_at).min()
     }
 
-    /// Sends what was never sent, as far as the window allows.
+    /// Whether something new was sent and is not acknowledged.
+    fn is_under_way(&self) -> bool {
+        let barrier_left = self.barrier_sent - u64::from(self.barrier_due);
+        self.acked < self.sent || self.barrier_acked < barrier_left
+    }
+
+    /// Sends what was never sent, as far as the window allows; unless something is under way, and
+    /// what is there does not fill a message.
     pub fn flush<A>(
         &mut self,
         now: Timestamp,
@@ -160,6 +183,18 @@ impl Pipeline {
         to: &Wire<'_>,
         outbox: &mut Outbox<A>,
     ) {
+        let unsent = replica.last().0.saturating_sub(self.sent.0);
+        let is_full = unsent >= (to.message_bytes() / OPERATION_BYTES) as u64;
+        self.gathering = (unsent > 0 || self.barrier_due)
+            && !is_full
+            && self.is_under_way()
+            && now < self.flushed + GATHER;
+        if self.gathering {
+            return;
+        }
+        if unsent > 0 || self.barrier_due {
+            self.flushed = now;
+        }
         while self.sent < replica.last() && self.window.has_room(self.flight_bytes, to.limits) {
             if !self.is_waiting() {
                 self.patience.begin_contact(now);
@@ -232,6 +267,9 @@ impl Pipeline {
         to: &Wire<'_>,
         outbox: &mut Outbox<A>,
     ) {
+        if self.gathering && self.flushed + GATHER <= now {
+            self.flush(now, replica, to, outbox);
+        }
         if self.retry_at.is_none_or(|at| at > now) {
             return;
         }
@@ -307,6 +345,10 @@ impl Pipeline {
             self.flight_bytes -= flight.bytes;
             self.window.on_arrival(flight.bytes, to.limits);
             self.flights.pop_front();
+        }
+        if !self.is_under_way() {
+            // Nothing is to be waited for, whenever it left.
+            self.flushed = Timestamp::ZERO;
         }
         if news {
             self.patience.begin_contact(now);

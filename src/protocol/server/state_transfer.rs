@@ -23,6 +23,10 @@ use crate::types::{OperationNumber, ViewId};
 /// Messages of a stream that may wait for an earlier one at the joiner.
 const EARLY_MESSAGES: u64 = 1024;
 
+/// Bytes of a stream that leave in one turn: whoever waits for an answer, and the view server, would
+/// otherwise wait for a whole window.
+const TURN_BYTES: usize = 32 << 10;
+
 /// The primary's half of one attempt.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Sender {
@@ -72,6 +76,9 @@ struct Stream {
     probe_acked: u64,
     /// The operation at which the walk ended.
     ended: Option<OperationNumber>,
+    /// When more leaves, if there is room for it: at once, but not before what has arrived meanwhile
+    /// is handled.
+    next_at: Option<Timestamp>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -273,7 +280,7 @@ impl Sender {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         match &self.stage {
             Stage::AwaitingOffer => None,
-            Stage::Streaming(stream) => stream.retry_at,
+            Stage::Streaming(stream) => stream.next_at.into_iter().chain(stream.retry_at).min(),
             Stage::Following { pipeline, .. } => pipeline.poll_timeout(),
         }
     }
@@ -288,7 +295,12 @@ impl Sender {
     ) {
         match &mut self.stage {
             Stage::AwaitingOffer => {}
-            Stage::Streaming(stream) => stream.on_timeout(now, to, &self.patience, outbox),
+            Stage::Streaming(stream) => {
+                if stream.next_at.is_some_and(|at| at <= now) {
+                    stream.flush(now, replica, to, &self.patience, outbox);
+                }
+                stream.on_timeout(now, to, &self.patience, outbox);
+            }
             Stage::Following { pipeline, .. } => pipeline.on_timeout(now, replica, to, outbox),
         }
     }
@@ -312,6 +324,7 @@ impl Stream {
             probe_sent: 0,
             probe_acked: 0,
             ended: None,
+            next_at: None,
         }
     }
 
@@ -322,6 +335,7 @@ impl Stream {
         }
     }
 
+    /// Sends what there is room for, but not all of it in one turn.
     fn flush<A>(
         &mut self,
         now: Timestamp,
@@ -331,7 +345,13 @@ impl Stream {
         outbox: &mut Outbox<A>,
     ) {
         let budget = to.message_bytes();
+        let mut in_turn = 0;
+        self.next_at = None;
         while self.window.has_room(self.flight_bytes, to.limits) {
+            if in_turn >= TURN_BYTES {
+                self.next_at = Some(now + Duration::from_nanos(1));
+                break;
+            }
             // The walk goes on only when every earlier effect is on its way: what it finds now is
             // newer than they are.
             if self.ready.is_empty() && self.ended.is_none() {
@@ -353,6 +373,7 @@ impl Stream {
                 bytes += item.size();
                 items.push(item);
             }
+            in_turn += bytes;
             self.ready_bytes -= bytes;
             self.flight_bytes += bytes;
             let flight = Flight { items, bytes, sent: now, once: true };

@@ -3,7 +3,7 @@
 //! Kept here: datagrams leave in the order in which they were begun, and none is longer than the
 //! limit that came with its first line.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
 
@@ -65,8 +65,9 @@ pub(super) fn open(bytes: &[u8]) -> Opened<'_> {
 pub(super) struct Packer {
     /// Datagrams in the order in which they were begun.
     queue: Vec<Queued>,
-    /// For each destination the datagram in the queue that may still have room.
-    open: BTreeMap<SocketAddr, usize>,
+    /// For each destination the datagram in the queue that may still have room. Only looked up:
+    /// its order, which is random, never shows.
+    open: HashMap<SocketAddr, usize>,
     /// Empty buffers.
     pool: Vec<Vec<u8>>,
 }

@@ -543,7 +543,8 @@ impl ViewServer {
 
     fn view_reply(&self, request: &ViewRequest, shown: Shown) -> Message {
         let servers = self.roster.iter().map(|(_, tracked)| tracked.address).collect();
-        Message::ViewReply(ViewReply { client: request.client, id: request.id, shown, servers })
+        let (client, id) = (request.client, request.id);
+        Message::ViewReply(ViewReply { client, id, shown, servers }.into())
     }
 
     /// What people and clients are shown: only who is alive and may do its work.
@@ -748,7 +749,7 @@ impl Process for ViewServer {
             }
             Message::Pong(pong) => self.on_pong(now, *pong, outbox),
             Message::GetView(_) => {
-                outbox.send(from, Message::ViewAnswer((&self.shown(now)).into()));
+                outbox.send(from, Message::ViewAnswer(Box::new((&self.shown(now)).into())));
             }
             Message::ViewRequest(request) if request.fresh => {
                 self.on_view_request(now, from, request);

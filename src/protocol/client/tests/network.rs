@@ -128,12 +128,12 @@ impl World {
                 let shown = shown(view(self.number), Some(self.primary));
                 let servers = vec![s1(), s2()];
                 let reply = ViewReply { client, id, shown, servers };
-                self.send(to, from, &Message::ViewReply(reply));
+                self.send(to, from, &Message::ViewReply(reply.into()));
             }
             Message::Request(Request { client, id, ask }) => {
                 let outcome = if to != self.primary {
                     let hint = shown(view(self.number), Some(self.primary));
-                    Some(Outcome::NotPrimary(hint))
+                    Some(Outcome::NotPrimary(hint.into()))
                 } else if self.faults && self.dice.below(20) == 0 {
                     Some(Outcome::Busy)
                 } else {

@@ -243,6 +243,12 @@ impl Bench {
         self.carry_out(index, outbox);
     }
 
+    /// What gathers behind a message that is under way leaves, although nothing answers.
+    pub fn gathered(&mut self, index: usize) {
+        self.now = self.now + Duration::from_millis(1);
+        self.timeout(index);
+    }
+
     fn carry_out(&mut self, index: usize, mut outbox: Outbox<Answer>) {
         let effects: Vec<_> = outbox.drain().collect();
         for effect in effects {

@@ -148,9 +148,10 @@ fn a_gap_that_is_filled_confirms_no_read_that_came_after_its_barrier() {
     bench.hold.insert((1, 2));
     for number in 1..=2 {
         bench.ask(1, write(session, number, 0, append("k", "v")));
-        bench.timeout(1);
+        bench.gathered(1);
     }
     let first = bench.ask(1, get("k"));
+    bench.gathered(1);
     bench.settle();
     let lost = bench.release();
     bench.hold.insert((2, 1));

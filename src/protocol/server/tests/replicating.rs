@@ -85,6 +85,44 @@ fn what_is_lost_together_halves_the_window_once_and_arrivals_widen_it_again() {
 }
 
 #[test]
+fn a_batch_gathers_while_another_is_under_way_and_leaves_with_its_acknowledgement() {
+    let mut bench = Bench::pair_with(Limits { session_window: 1000, ..Limits::default() });
+    let session = bench.open(1);
+    let batches = |bench: &Bench| {
+        let sizes = bench.log.iter().filter_map(|envelope| match &envelope.message {
+            Message::Replicate(replicate) => Some(replicate.operations.len()),
+            _ => None,
+        });
+        sizes.filter(|size| *size > 0).collect::<Vec<_>>()
+    };
+    bench.log.clear();
+    bench.hold.insert((2, 1));
+    let mut number = 0;
+    let mut ask = |bench: &mut Bench| {
+        number += 1;
+        bench.ask(1, write(session, number, 0, append("k", "v")));
+        bench.settle();
+    };
+    ask(&mut bench);
+    (0..5).for_each(|_| ask(&mut bench));
+    assert_eq!(batches(&bench), [1]);
+    for ack in bench.release() {
+        bench.hand_over(ack);
+    }
+    bench.settle();
+    assert_eq!(batches(&bench), [1, 5]);
+    // Nobody answers any more: what gathers does not wait for ever.
+    bench.cut.insert((1, 2));
+    ask(&mut bench);
+    ask(&mut bench);
+    bench.gathered(1);
+    assert_eq!(batches(&bench), [1, 5, 1, 1]);
+    // What fills a message waits for nothing.
+    (0..500).for_each(|_| ask(&mut bench));
+    assert!(batches(&bench).iter().max() > Some(&100), "{:?}", batches(&bench));
+}
+
+#[test]
 fn operations_that_overtake_each_other_are_applied_in_the_order_of_their_numbers() {
     // D9.
     let mut bench = Bench::pair();
@@ -92,7 +130,7 @@ fn operations_that_overtake_each_other_are_applied_in_the_order_of_their_numbers
     bench.hold.insert((1, 2));
     for number in 1..=5 {
         bench.ask(1, write(session, number, 0, append("k", &number.to_string())));
-        bench.timeout(1);
+        bench.gathered(1);
     }
     bench.settle();
     let mut held = bench.release();
@@ -183,7 +221,7 @@ fn copies_that_came_early_and_again_in_their_turn_leave_their_room() {
         bench.hold.insert((1, 2));
         for number in [first, first + 1] {
             bench.ask(1, write(session, number, number - 1, append("k", "v")));
-            bench.timeout(1);
+            bench.gathered(1);
         }
         bench.settle();
         let held = bench.release();

@@ -400,7 +400,7 @@ impl Bench {
             Message::Refused(refused) => self.refused.push(refused.to),
             Message::ViewReply(reply) => {
                 self.check_shown(&reply.shown);
-                self.replies.push(reply.clone());
+                self.replies.push((**reply).clone());
             }
             Message::ViewAnswer(answer) => {
                 let number = self.persisted.last().map_or(0, |last| last.record.view.id.number);
