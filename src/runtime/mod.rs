@@ -29,6 +29,26 @@
 //! | the process gives up | [`RunError::Stopped`], after everything before it was sent |
 //! | an invariant is broken | panic, also in release |
 //!
+//! # Where the time of one put goes
+//!
+//! Nanoseconds in the cores and the codec for one operation (16-byte key, 100-byte value), measured
+//! by `tests/cost` on two virtual cores: the first column when operations come one by one, the
+//! second when 32 share a turn.
+//!
+//! | step | alone | of 32 |
+//! | --- | --- | --- |
+//! | client: number, encode, pack | 610 | 430 |
+//! | primary: decode, number, encode for the backup | 1300 | 640 |
+//! | backup: decode, apply, digest, acknowledge | 1590 | 560 |
+//! | primary: apply, compare digests, encode the answer | 1220 | 420 |
+//! | client: decode, wake the caller | 610 | 420 |
+//!
+//! Half of it is JSON. The rest of an operation's time belongs to the system: sending a datagram
+//! over loopback and taking it costs 4 to 5 microseconds of processor time, waking a process that
+//! sleeps 20 to 25 microseconds of waiting, four times. That is why datagrams are shared, why a
+//! batch gathers while another is under way, and why a server looks out for work before it sleeps
+//! ([`spin`]).
+//!
 //! Reading order: [`event_loop`], [`calls`], `outgoing`, [`clock`], [`socket`], [`spin`],
 //! [`record_file`], [`client`].
 
