@@ -46,8 +46,17 @@ pub enum ConfigError {
 
 /// The cluster's timing. Travels from the view server to everybody in its pings.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(try_from = "Claimed")]
+#[serde(try_from = "Claimed", into = "Claimed")]
 pub struct Timing {
+    ping_interval: Duration,
+    dead_after: Duration,
+    lease: Duration,
+}
+
+/// Timing as it travels: what arrives may claim anything, and zeros would make timers that never
+/// rest.
+#[derive(Serialize, Deserialize)]
+struct Claimed {
     #[serde(rename = "ping_interval_us", with = "micros")]
     ping_interval: Duration,
     #[serde(rename = "dead_after_us", with = "micros")]
@@ -56,15 +65,11 @@ pub struct Timing {
     lease: Duration,
 }
 
-/// Timing as it arrives: it may claim anything, and zeros would make timers that never rest.
-#[derive(Deserialize)]
-struct Claimed {
-    #[serde(rename = "ping_interval_us", with = "micros")]
-    ping_interval: Duration,
-    #[serde(rename = "dead_after_us", with = "micros")]
-    dead_after: Duration,
-    #[serde(rename = "lease_us", with = "micros")]
-    lease: Duration,
+impl From<Timing> for Claimed {
+    fn from(timing: Timing) -> Claimed {
+        let Timing { ping_interval, dead_after, lease } = timing;
+        Claimed { ping_interval, dead_after, lease }
+    }
 }
 
 impl TryFrom<Claimed> for Timing {

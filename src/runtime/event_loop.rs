@@ -29,7 +29,7 @@ use crate::runtime::outgoing::Outgoing;
 use crate::runtime::record_file::{RecordError, RecordFile};
 use crate::runtime::socket::{DatagramSocket, canonical};
 use crate::runtime::spin::{Spin, Spinner};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, earlier};
 
 /// Datagrams taken in one turn, at most.
 const DATAGRAMS_PER_TURN: usize = 256;
@@ -296,13 +296,6 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
             self.process.handle_message((self.now)(), from, message, &mut self.outbox);
         }
         Ok(())
-    }
-}
-
-fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
     }
 }
 

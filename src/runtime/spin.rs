@@ -73,7 +73,7 @@ impl Spinner {
     pub(super) fn received(&mut self, datagrams: usize, bytes: usize) {
         let was_looking = self.idle_since.take().is_some();
         if datagrams > 1 || bytes > ALONE_BYTES {
-            self.sleeps = SLEEPS_AFTER_CROWD;
+            self.sleeps = self.sleeps.max(SLEEPS_AFTER_CROWD);
         } else if was_looking {
             self.penalty = 0;
         }

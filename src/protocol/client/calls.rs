@@ -12,7 +12,7 @@ use super::{Answer, Ticket};
 use crate::kv::command::{Command, Key};
 use crate::protocol::{Effect, Outbox};
 use crate::sequence::Sequence;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, earlier};
 use crate::types::{CallId, RequestId, RequestNumber, SessionId};
 
 /// A caller that waits.
@@ -106,8 +106,7 @@ impl Calls {
             Task::SentWrite(_) | Task::Reading(_) => {}
         }
         let deadline = now + patience;
-        self.no_deadline_before =
-            Some(self.no_deadline_before.map_or(deadline, |other| other.min(deadline)));
+        self.no_deadline_before = earlier(self.no_deadline_before, Some(deadline));
         self.calls.push(ticket, Call { call, called: now, deadline, task });
     }
 

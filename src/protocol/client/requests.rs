@@ -12,7 +12,7 @@ use crate::protocol::Outbox;
 use crate::protocol::message::{Ask, Message, Request};
 use crate::protocol::round_trip::RoundTrip;
 use crate::sequence::Sequence;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, earlier};
 use crate::types::{Incarnation, RequestId, RequestNumber};
 
 /// Longest wait after a refusal (`not_primary`, `busy`); the wait doubles up to here.
@@ -139,7 +139,7 @@ impl Requests {
         entry.due =
             now + self.round_trip.timeout(entry.attempt, entry.request.client.0.wrapping_add(id.0));
         entry.attempt = entry.attempt.saturating_add(1);
-        self.none_due_before = earlier(self.none_due_before, entry.due);
+        self.none_due_before = earlier(self.none_due_before, Some(entry.due));
         outbox.send(to, Message::Request(entry.request.clone()));
     }
 
@@ -185,7 +185,7 @@ impl Requests {
     fn schedule(&mut self, id: RequestId, due: Timestamp) {
         if let Some(entry) = self.in_flight.get_mut(id) {
             entry.due = due;
-            self.none_due_before = earlier(self.none_due_before, due);
+            self.none_due_before = earlier(self.none_due_before, Some(due));
         }
     }
 
@@ -235,7 +235,7 @@ impl Requests {
             {
                 entry.attempt = 0;
                 entry.due = due;
-                self.none_due_before = earlier(self.none_due_before, due);
+                self.none_due_before = earlier(self.none_due_before, Some(due));
             }
         }
     }
@@ -258,8 +258,4 @@ impl Requests {
     pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
         self.none_due_before
     }
-}
-
-fn earlier(one: Option<Timestamp>, other: Timestamp) -> Option<Timestamp> {
-    Some(one.map_or(other, |one| one.min(other)))
 }

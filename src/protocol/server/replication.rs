@@ -19,7 +19,7 @@ use crate::protocol::Outbox;
 use crate::protocol::message::{Ack, Link, Message, Replicate};
 use crate::protocol::round_trip::RoundTrip;
 use crate::protocol::view::Member;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, earlier};
 use crate::types::OperationNumber;
 
 /// How long a batch gathers, at most, while an earlier one is under way. Its acknowledgement ends the
@@ -164,8 +164,7 @@ impl Pipeline {
     /// When to call [`Pipeline::on_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let gathered = self.gathering.then(|| self.flushed + GATHER);
-        gathered.into_iter().chain(self.retry_at).min()
+        earlier(self.gathering.then(|| self.flushed + GATHER), self.retry_at)
     }
 
     /// Whether something new was sent and is not acknowledged.

@@ -17,7 +17,7 @@ use crate::protocol::message::{Link, Message, Offer, Transfer, TransferAck, Verd
 use crate::protocol::round_trip::RoundTrip;
 use crate::protocol::server::backup::Backup;
 use crate::protocol::server::replication::{Patience, Pipeline, Window, Wire, patience_for};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, earlier};
 use crate::types::{OperationNumber, ViewId};
 
 /// Messages of a stream that may wait for an earlier one at the joiner.
@@ -280,7 +280,7 @@ impl Sender {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         match &self.stage {
             Stage::AwaitingOffer => None,
-            Stage::Streaming(stream) => stream.next_at.into_iter().chain(stream.retry_at).min(),
+            Stage::Streaming(stream) => earlier(stream.next_at, stream.retry_at),
             Stage::Following { pipeline, .. } => pipeline.poll_timeout(),
         }
     }
