@@ -115,7 +115,7 @@ fn a_batch_gathers_while_another_is_under_way_and_leaves_with_its_acknowledgemen
     bench.cut.insert((1, 2));
     ask(&mut bench);
     ask(&mut bench);
-    bench.gathered(1);
+    bench.run(ms(1));
     assert_eq!(batches(&bench), [1, 5, 1, 1]);
     // What fills a message waits for nothing.
     (0..500).for_each(|_| ask(&mut bench));
