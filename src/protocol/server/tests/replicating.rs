@@ -323,6 +323,27 @@ fn a_backup_is_called_stalled_after_dead_after_and_not_for_the_primarys_own_paus
 }
 
 #[test]
+fn a_backup_that_answers_but_applies_nothing_is_given_ten_times_dead_after() {
+    // What it has to apply may be large and on its way in many pieces; it may also never come.
+    let mut bench = Bench::pair();
+    let session = bench.open(1);
+    bench.hold.insert((1, 2));
+    bench.ask(1, write(session, 1, 0, append("k", "1")));
+    let begun = bench.now;
+    while bench.reports(1) != [ReportKind::Stalled] {
+        bench.run(ms(20));
+        for mut envelope in std::mem::take(&mut bench.held) {
+            if let Message::Replicate(replicate) = &mut envelope.message {
+                replicate.operations.clear();
+            }
+            bench.hand_over(envelope);
+        }
+        assert!(bench.now.since(begun) < ms(3000));
+    }
+    assert!(bench.now.since(begun) >= ms(2450));
+}
+
+#[test]
 fn a_view_that_becomes_active_commits_nothing_by_itself() {
     let mut bench = Bench::solo();
     let session = bench.open(1);
