@@ -52,7 +52,10 @@ pub(super) fn open(bytes: &[u8]) -> Opened<'_> {
         && header[..SUM.start] == BLANK_HEADER[..SUM.start]
         && header[SUM.end..] == BLANK_HEADER[SUM.end..]
         && let Ok(sum) = std::str::from_utf8(&header[SUM])
-        && let Ok(sum) = sum.trim_start_matches(' ').parse::<u64>()
+        && let digits = sum.trim_start_matches(' ')
+        // JSON has no sign and no zeros before a number.
+        && digits.starts_with(|first: char| matches!(first, '1'..='9'))
+        && let Ok(sum) = digits.parse::<u64>()
         && sum == checksum(body)
     {
         return Opened::Checked(body);
