@@ -74,6 +74,11 @@ impl List {
         }
     }
 
+    /// Bytes of text in all elements.
+    fn bytes(&self) -> usize {
+        self.values().iter().map(|value| value.0.len()).sum()
+    }
+
     /// What the list adds to the digest of a store, under the key of this hash.
     fn contribution(&self, key: u64) -> u64 {
         let (chain, length) = match self {
@@ -97,6 +102,8 @@ pub struct Misfit;
 pub struct Store {
     lists: BTreeMap<Key, List>,
     digest: u64,
+    /// Of all keys and values.
+    bytes: usize,
 }
 
 impl Store {
@@ -122,6 +129,12 @@ impl Store {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lists.is_empty()
+    }
+
+    /// Bytes of text in all keys and values.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Digest of all entries.
@@ -163,6 +176,7 @@ impl Store {
     pub fn remove(&mut self, key: &Key) {
         if let Some(list) = self.lists.remove(key) {
             self.digest = self.digest.wrapping_sub(list.contribution(hash(key)));
+            self.bytes -= key.0.len() + list.bytes();
         }
     }
 
@@ -196,8 +210,11 @@ impl Store {
     fn replace(&mut self, key: Key, list: List) {
         let hash = hash(&key);
         self.digest = self.digest.wrapping_add(list.contribution(hash));
+        let key_bytes = key.0.len();
+        self.bytes += key_bytes + list.bytes();
         if let Some(former) = self.lists.insert(key, list) {
             self.digest = self.digest.wrapping_sub(former.contribution(hash));
+            self.bytes -= key_bytes + former.bytes();
         }
     }
 
@@ -218,10 +235,14 @@ impl Store {
             }
             Entry::Vacant(entry) => {
                 let Some(first) = values.next() else { return };
+                self.bytes += entry.key().0.len() + first.0.len();
                 entry.insert(List::One(generation, first))
             }
         };
-        values.for_each(|value| list.push(value));
+        for value in values {
+            self.bytes += value.0.len();
+            list.push(value);
+        }
         self.digest = self.digest.wrapping_add(list.contribution(hash));
     }
 }

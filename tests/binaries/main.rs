@@ -14,6 +14,7 @@ mod failover;
 mod histories;
 mod launching;
 mod measuring;
+mod metrics;
 mod network;
 mod pauses;
 mod proxy_itself;

@@ -69,6 +69,10 @@ pub struct Counters {
     pub datagrams_sent: u64,
     /// Datagrams received, whatever became of them.
     pub datagrams_received: u64,
+    /// Bytes in the datagrams handed out by flushes.
+    pub bytes_sent: u64,
+    /// Bytes in the datagrams received.
+    pub bytes_received: u64,
     /// Datagrams whose checksum did not match.
     pub dropped_checksum: u64,
     /// Datagrams or lines that could not be decoded.
@@ -163,6 +167,8 @@ impl Transport {
         let before = out.len();
         self.packer.flush(out);
         self.counters.datagrams_sent += (out.len() - before) as u64;
+        let bytes: usize = out[before..].iter().map(|datagram| datagram.bytes.len()).sum();
+        self.counters.bytes_sent += bytes as u64;
     }
 
     /// Gives back datagrams that have been sent, so that their memory is used again. Optional.
@@ -181,6 +187,7 @@ impl Transport {
     ) {
         self.now = self.now.max(now);
         self.counters.datagrams_received += 1;
+        self.counters.bytes_received += bytes.len() as u64;
         let (body, checked) = match packing::open(bytes) {
             Opened::Checked(body) => (body, true),
             Opened::Unchecked => (bytes, false),
