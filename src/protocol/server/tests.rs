@@ -8,9 +8,11 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one variant it expects")]
 
 mod bench;
+mod counting;
 mod joining;
 mod leases;
 mod plain;
+mod promises;
 mod reading;
 mod replicating;
 mod sessions;
