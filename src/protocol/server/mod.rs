@@ -307,7 +307,11 @@ impl Server {
             return match into_copy(former) {
                 Some(copy) => Role::Primary(Box::new(Primary::activate(copy.replica))),
                 None => {
-                    error!(event = "copy_missing", view = %view.id, "named primary without a copy; this is a bug");
+                    error!(
+                        event = "copy_missing",
+                        view = %view.id,
+                        "named primary without a copy; this is a bug"
+                    );
                     Role::Idle(None)
                 }
             };
