@@ -19,7 +19,7 @@ class Client:
         self.session, self.number, self.pieces = None, 0, {}
 
     def send(self, to, message):  # a header with a checksum, then one object a line
-        body = json.dumps(message).encode() + b"\n"
+        body = json.dumps(message, ensure_ascii=False).encode() + b"\n"
         datagram = b'{"type":"pbkv","crc32":%d}\n' % zlib.crc32(body) + body
         if len(datagram) > 60000:
             raise NotExecuted("too large for a datagram, and this client does not send pieces")

@@ -20,10 +20,10 @@ use pbkv::runtime::client::ClientOptions;
 /// Reads and writes the store. Without COMMAND it takes commands from stdin, a line each.
 #[derive(Parser)]
 #[command(
+    name = "client",
     version = VERSION,
-    after_help = "Commands: put KEY VALUE, append KEY VALUE, get KEY, remove KEY, \
-                                 view, bench, check, completions SHELL, man, help, quit. Flags stand before the \
-                                 command."
+    after_help = "Commands: put KEY VALUE, append KEY VALUE, get KEY, remove KEY, view, bench, check, \
+                  completions SHELL, man, help, quit. Flags stand before the command."
 )]
 struct Flags {
     /// Hosts file [default: knownhosts.json, or what PBKV_HOSTS names]

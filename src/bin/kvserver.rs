@@ -21,6 +21,7 @@ use pbkv::types::{Incarnation, ServerId};
 /// Holds a copy of the store. Answers kv, status, help and quit on stdin.
 #[derive(Parser)]
 #[command(
+    name = "kvserver",
     version = VERSION,
     after_help = "--completions SHELL prints a completion script, --man the man page."
 )]
@@ -43,7 +44,7 @@ struct Flags {
     /// Whether to look out for work before sleeping: shortens the way of single operations
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
     spin: Spin,
-    /// Address to serve Prometheus metrics on, over HTTP: /metrics, /healthz, /readyz [default: none]
+    /// Address to serve /metrics (for Prometheus), /healthz and /readyz on, over HTTP
     #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
     metrics: Option<SocketAddr>,
     /// Form of the logs on stderr (RUST_LOG chooses what is logged)

@@ -22,6 +22,7 @@ use pbkv::types::{Incarnation, ServerId};
 /// Decides who is primary and who is backup. Answers view, status, reset, help and quit on stdin.
 #[derive(Parser)]
 #[command(
+    name = "viewserver",
     version = VERSION,
     after_help = "--completions SHELL prints a completion script, --man the man page."
 )]
@@ -47,7 +48,7 @@ struct Flags {
     /// Let the primary answer reads alone for most of dead-after
     #[arg(long)]
     lease_reads: bool,
-    /// Address to serve Prometheus metrics on, over HTTP: /metrics, /healthz, /readyz [default: none]
+    /// Address to serve /metrics (for Prometheus), /healthz and /readyz on, over HTTP
     #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
     metrics: Option<SocketAddr>,
     /// Form of the logs on stderr (RUST_LOG chooses what is logged)

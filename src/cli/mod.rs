@@ -1,10 +1,10 @@
 //! What people and scripts see: flags, lines typed, answers, exit codes.
 //!
 //! Reading order: [`flags`] and [`setup`] (what a program is told, and what it makes of the hosts
-//! file), [`logging`], [`metrics`], [`notify`], [`generate`], [`words`], [`typed`] and [`terminal`] (lines in, lines out), [`serve`] (the
-//! frame of both servers), [`view_console`], [`kv_console`], [`client_command`],
-//! [`client_answer`], [`client_session`]; then the commands of the client that are no operations:
-//! [`mod@bench`] and [`check`].
+//! file), [`logging`], [`metrics`], [`notify`], [`generate`], [`words`], [`typed`] and [`terminal`]
+//! (lines in, lines out), [`serve`] (the frame of both servers), [`view_console`], [`kv_console`],
+//! [`client_command`], [`client_answer`], [`client_session`]; then the commands of the client that
+//! are no operations: [`mod@bench`] and [`check`].
 //!
 //! Parsing and formatting are pure functions. Lines are read, and answers written, by a thread of
 //! their own: a reader that does not read its pipe stops that thread and never the protocol.

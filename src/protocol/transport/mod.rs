@@ -8,7 +8,7 @@
 //!   it takes them in. Nothing is lost with a lost piece, and no receiver is flooded.
 //!
 //! ```text
-//! {"type":"pbkv","sum":  1234567890}        the checksum is XXH3 (64 bit) of every byte after this line
+//! {"type":"pbkv","sum":  1234567890}   (the 64-bit XXH3 of every byte after this line)
 //! {"type":"piece","from":7,"id":99,"length":70000,"offset":0,"body":"{\"type\":\"transfer\",..."}
 //! {"type":"want","from":8,"to":7,"id":99,"ranges":[[57000,70000]]}
 //! ```
