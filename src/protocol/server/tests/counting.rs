@@ -1,7 +1,7 @@
 //! What is counted and measured, and when another server may be stopped.
 
 use super::bench::{Bench, append, get, ms, write};
-use crate::protocol::message::Outcome;
+use crate::protocol::message::{Outcome, Ping};
 
 fn is_ready(bench: &Bench, server: usize) -> bool {
     bench.server(server).readiness(bench.now).is_ok()
@@ -11,15 +11,23 @@ fn readiness(bench: &Bench) -> [bool; 3] {
     [1, 2, 3].map(|server| is_ready(bench, server))
 }
 
+/// Everybody is told the record by pings that name a pong of a moment ago.
+fn hear_all(bench: &mut Bench) {
+    for server in 1..=3 {
+        let token = bench.tell(server).map(|pong| pong.token);
+        let record = bench.record.clone();
+        let ping = bench.ping_of(server, Some(record));
+        bench.ping(server, Ping { heard: token, ..ping });
+    }
+}
+
 #[test]
 fn nobody_but_the_primary_is_ready_while_stopping_it_would_lose_the_last_copy() {
     let mut bench = Bench::solo();
-    bench.tell_all();
-    bench.tell_all();
+    hear_all(&mut bench);
     assert_eq!(readiness(&bench), [true, false, false], "the spares are waited for");
     bench.join(2);
-    bench.tell_all();
-    bench.tell_all();
+    hear_all(&mut bench);
     assert_eq!(readiness(&bench), [true, false, false], "the state is being received");
     assert_eq!(bench.role(2), "joining");
     bench.settle();
@@ -27,15 +35,14 @@ fn nobody_but_the_primary_is_ready_while_stopping_it_would_lose_the_last_copy() 
     bench.tell_all();
     assert!(!is_ready(&bench, 2), "a view that is only proposed has no second copy");
     bench.activate();
-    bench.tell_all();
+    hear_all(&mut bench);
     assert_eq!(readiness(&bench), [true, true, true]);
 }
 
 #[test]
 fn a_spare_is_ready_only_while_the_view_server_hears_it_and_the_others_without_it() {
     let mut bench = Bench::pair();
-    bench.tell_all();
-    bench.tell_all();
+    hear_all(&mut bench);
     assert_eq!(readiness(&bench), [true, true, true]);
     bench.run(ms(400));
     assert_eq!(readiness(&bench), [true, true, false]);

@@ -79,6 +79,7 @@ fn without_a_header_only_plain_messages_are_accepted() {
         *transport.counters(),
         Counters {
             datagrams_received: 9,
+            bytes_received: transport.counters().bytes_received,
             dropped_unchecked: 2,
             dropped_undecodable: 2,
             dropped_unknown_type: 1,
