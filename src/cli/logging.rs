@@ -21,6 +21,7 @@
 //! | `server_refused` | warn | view server | address, holder | a second process with an id in use |
 //! | `role_change` | info | kv server | old_view, new_view, phase, old_role, role | a record was adopted that gives it another role |
 //! | `view_adopted` | info | kv server | as above | a record was adopted that leaves it its role |
+//! | `incarnation_renewed` | warn | kv server | former, incarnation | it began again, because what it had promised could not be kept otherwise |
 //! | `foreign_history` | error | kv server | ours, theirs | it holds a copy of another history and takes no part |
 //! | `copies_differ` | error | kv server | operation, theirs, ours | the digests differ at the same operation |
 //! | `copy_missing` | error | kv server | view | it was named primary without a copy: a bug |

@@ -395,6 +395,7 @@ impl Server {
         let incarnation = former.next();
         *self = Server::new(now, ServerConfig { incarnation, ..self.config.clone() });
         warn!(
+            event = "incarnation_renewed",
             %former,
             %incarnation,
             "promised to follow a view server that is gone, and holds no data: begins again as \

@@ -259,9 +259,7 @@ impl Bench {
 
     /// An empty one that goes on counting.
     fn outbox(&mut self, index: usize) -> Outbox<Answer> {
-        let mut outbox = Outbox::default();
-        outbox.counts = std::mem::take(&mut self.counts[index - 1]);
-        outbox
+        Outbox { counts: std::mem::take(&mut self.counts[index - 1]), ..Outbox::default() }
     }
 
     fn carry_out(&mut self, index: usize, mut outbox: Outbox<Answer>) {
