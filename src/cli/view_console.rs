@@ -99,6 +99,8 @@ fn text_of(answer: &Answer) -> String {
         Answer::Status(status) => status_text(status),
         Answer::ResetPrepared(text) | Answer::ResetDone(text) => text.clone(),
         Answer::ResetRefused(_) => "unable to execute reset".to_owned(),
+        // Asked by nobody here.
+        Answer::Measures(_) => String::new(),
     }
 }
 

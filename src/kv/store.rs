@@ -73,6 +73,11 @@ impl List {
         }
     }
 
+    /// Bytes of text in all elements.
+    fn bytes(&self) -> usize {
+        self.values().iter().map(|value| value.0.len()).sum()
+    }
+
     /// What the list adds to the digest of a store, under the key of this hash.
     fn contribution(&self, key: u64) -> u64 {
         let (chain, length) = match self {
@@ -96,6 +101,8 @@ pub struct Misfit;
 pub struct Store {
     lists: Table<List>,
     digest: u64,
+    /// Of all keys and values.
+    bytes: usize,
 }
 
 impl Store {
@@ -121,6 +128,12 @@ impl Store {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lists.is_empty()
+    }
+
+    /// Bytes of text in all keys and values.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Digest of all entries.
@@ -160,6 +173,7 @@ impl Store {
     pub fn remove(&mut self, key: &Key) {
         if let Some(list) = self.lists.remove(key) {
             self.digest = self.digest.wrapping_sub(list.contribution(hash(key)));
+            self.bytes -= key.0.len() + list.bytes();
         }
     }
 
@@ -193,8 +207,11 @@ impl Store {
     fn replace(&mut self, key: Key, list: List) {
         let hash = hash(&key);
         self.digest = self.digest.wrapping_add(list.contribution(hash));
+        let key_bytes = key.0.len();
+        self.bytes += key_bytes + list.bytes();
         if let Some(former) = self.lists.insert(key, list) {
             self.digest = self.digest.wrapping_sub(former.contribution(hash));
+            self.bytes -= key_bytes + former.bytes();
         }
     }
 
@@ -215,7 +232,10 @@ impl Store {
             return;
         };
         self.digest = self.digest.wrapping_sub(list.contribution(hash));
-        values.for_each(|value| list.push(value));
+        for value in values {
+            self.bytes += value.0.len();
+            list.push(value);
+        }
         self.digest = self.digest.wrapping_add(list.contribution(hash));
     }
 }

@@ -23,7 +23,7 @@ use tracing::{debug, error};
 use crate::protocol::message::Message;
 use crate::protocol::transport::Transport;
 use crate::protocol::{Effect, Outbox, Process};
-use crate::runtime::calls::{Call, Calls, HandlesGone};
+use crate::runtime::calls::{Call, Calls, HandlesGone, Totals};
 use crate::runtime::clock::now;
 use crate::runtime::outgoing::Outgoing;
 use crate::runtime::record_file::{RecordError, RecordFile};
@@ -236,8 +236,14 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
                     None => return Ok(taken),
                 },
             };
-            let (id, command) = self.calls.register(call);
-            self.process.handle_command(time, id, command, &mut self.outbox);
+            let totals = || Totals {
+                process: self.outbox.counts.clone(),
+                transport: *self.outgoing.transport.counters(),
+                unsent: self.outgoing.dropped,
+            };
+            if let Some((id, command)) = self.calls.register(call, totals) {
+                self.process.handle_command(time, id, command, &mut self.outbox);
+            }
         }
         Ok(CALLS_PER_TURN)
     }
@@ -261,7 +267,10 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
         debug_assert!(advanced, "timer-advances: handle_timeout left a timer that is due");
         if !advanced && !self.stuck {
             self.stuck = true;
-            error!("timer-advances: handle_timeout left a timer that is due");
+            error!(
+                event = "timer_stuck",
+                "timer-advances: handle_timeout left a timer that is due"
+            );
         }
     }
 

@@ -24,6 +24,7 @@
 //! | the send buffer stays full | waited for a few milliseconds a turn, then dropped likewise |
 //! | receiving fails (also `ConnectionReset`, `ConnectionRefused`) | `debug!`, ignored |
 //! | binding fails | [`BindError`]: address, cause and remedy; the caller ends with exit code 1 |
+//! | whoever asks for metrics misbehaves | the connection is closed ([`http`]) |
 //! | the record cannot be read at start | [`RecordError`]: file, cause and remedy |
 //! | the record cannot be written | [`RunError::Record`]: the loop ends and sends nothing more |
 //! | the process gives up | [`RunError::Stopped`], after everything before it was sent |
@@ -53,12 +54,13 @@
 //! looks out for work before it sleeps ([`spin`]).
 //!
 //! Reading order: [`event_loop`], [`calls`], `outgoing`, [`clock`], [`socket`], [`spin`],
-//! [`record_file`], [`client`].
+//! [`record_file`], [`client`], [`http`].
 
 pub mod calls;
 pub mod client;
 pub mod clock;
 pub mod event_loop;
+pub mod http;
 mod outgoing;
 pub mod record_file;
 pub mod socket;
@@ -66,7 +68,7 @@ pub mod spin;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-pub use calls::{Calls, Handle, channel};
+pub use calls::{Calls, Handle, Totals, channel};
 pub use client::{Client, ClientOptions, ConnectError};
 pub use clock::now;
 pub use event_loop::{RunError, run, run_over};

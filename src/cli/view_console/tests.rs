@@ -38,7 +38,7 @@ fn reset_replies(command: &Command) -> Answer {
     match command {
         Command::PrepareReset => Answer::ResetPrepared("all is lost".to_owned()),
         Command::Reset => Answer::ResetDone("reset done".to_owned()),
-        Command::View | Command::Status => panic!("not asked for"),
+        Command::View | Command::Status | Command::Measure => panic!("not asked for"),
     }
 }
 
