@@ -15,16 +15,21 @@
 //! | 1 | an operation could not be executed, or the program could not go on |
 //! | 2 | wrong usage or configuration; stderr names what, where, and the remedy |
 
+pub mod above;
 pub mod bench;
+pub mod blame;
 pub mod check;
 pub mod client_answer;
 pub mod client_command;
 pub mod client_session;
+pub mod editor;
 pub mod flags;
 pub mod kv_console;
+pub mod lines;
 pub mod logging;
 pub mod serve;
 pub mod setup;
+pub mod style;
 pub mod terminal;
 pub mod typed;
 pub mod view_console;

@@ -11,6 +11,8 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use crate::cli::CliError;
+use crate::cli::editor::KeptMode;
+use crate::cli::terminal::Terminal;
 use crate::protocol::Process;
 use crate::runtime::Handle;
 
@@ -21,6 +23,16 @@ pub enum Left {
     Quit,
     /// There are no more lines: the server stays.
     InputEnded,
+    /// Ctrl-C was typed: the server leaves.
+    Interrupted,
+}
+
+impl Left {
+    /// How a console ended that has no more lines.
+    #[must_use]
+    pub fn without_lines(terminal: &Terminal<'_>) -> Left {
+        if terminal.is_interrupted { Left::Interrupted } else { Left::InputEnded }
+    }
 }
 
 /// Runs a server until it stops, a signal arrives, or `quit` is typed. Logs where it is reached.
@@ -33,6 +45,7 @@ pub async fn serve<E: Display>(
     run: impl Future<Output = Result<(), E>>,
     console: impl FnOnce() -> Left + Send + 'static,
 ) -> Result<(), CliError> {
+    let _mode = KeptMode::now();
     // Before the line that says we are here: whoever reads it may send a signal at once.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(CliError::failed)?;
@@ -46,11 +59,12 @@ pub async fn serve<E: Display>(
             _ = interrupt.recv() => { info!("{name} leaves on SIGINT"); return Ok(()) }
             _ = terminate.recv() => { info!("{name} leaves on SIGTERM"); return Ok(()) }
             left = &mut console, if console_runs => {
-                if left == Ok(Left::Quit) {
-                    info!("{name} leaves on quit");
-                    return Ok(());
+                match left {
+                    Ok(Left::Quit) => { info!("{name} leaves on quit"); return Ok(()) }
+                    // Raw mode has kept the system from sending the signal.
+                    Ok(Left::Interrupted) => { info!("{name} leaves on SIGINT"); return Ok(()) }
+                    Ok(Left::InputEnded) | Err(_) => console_runs = false,
                 }
-                console_runs = false;
             }
             ended = &mut run => return ended.map_err(CliError::failed),
         }

@@ -9,7 +9,8 @@ use crate::cli::terminal::Terminal;
 use crate::cli::typed::{Mistake, Usage, find, help};
 use crate::protocol::view_server::{Answer, Command, ServerStatus, Status};
 
-const USAGES: &[Usage] = &[
+/// Every command, in the order of the help.
+pub const USAGES: &[Usage] = &[
     Usage { word: "view", arguments: "", purpose: "who is primary and backup now" },
     Usage { word: "status", arguments: "", purpose: "the view number, and a line a server" },
     Usage {
@@ -54,7 +55,7 @@ pub fn console(
         let typed = match words.and_then(|words| parse(&words)) {
             Ok(typed) => typed,
             Err(mistake) => {
-                terminal.complain(&mistake.to_string());
+                terminal.complain_of(&mistake, USAGES);
                 continue;
             }
         };
@@ -84,13 +85,13 @@ pub fn console(
             terminal.complain(&reason);
         }
     }
-    Left::InputEnded
+    Left::without_lines(terminal)
 }
 
 /// Shows what will be lost and takes the next line for the answer.
 fn confirm(terminal: &mut Terminal<'_>, warning: &str) -> bool {
     let _ = terminal.answer(&format!("{warning}\ntype yes to go on, anything else to cancel"));
-    matches!(terminal.line(), Some(Ok(line)) if line.trim() == "yes")
+    terminal.answer_to_question().is_some_and(|line| line.trim() == "yes")
 }
 
 fn text_of(answer: &Answer) -> String {
