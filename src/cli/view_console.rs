@@ -1,4 +1,4 @@
-//! What is typed at the view server: `view`, `status`, `reset`.
+//! What is typed at the view server: `view`, `status`, `history`, `reset`.
 //!
 //! Giving up all data needs a `yes`, or `--accept-loss` on the same line.
 
@@ -7,11 +7,14 @@ use std::time::Duration;
 use crate::cli::serve::Left;
 use crate::cli::terminal::Terminal;
 use crate::cli::typed::{Mistake, Usage, find, help};
-use crate::protocol::view_server::{Answer, Command, ServerStatus, Status};
+use crate::protocol::view::Phase;
+use crate::protocol::view_server::{Answer, Command, ServerStatus, Status, ViewChange};
+use crate::types::ViewId;
 
 const USAGES: &[Usage] = &[
     Usage { word: "view", arguments: "", purpose: "who is primary and backup now" },
     Usage { word: "status", arguments: "", purpose: "the view number, and a line a server" },
+    Usage { word: "history", arguments: "", purpose: "the last view changes, and why" },
     Usage {
         word: "reset",
         arguments: "[--accept-loss]",
@@ -26,6 +29,7 @@ const USAGES: &[Usage] = &[
 enum Typed {
     View,
     Status,
+    History,
     Reset { confirmed: bool },
     Help,
     Quit,
@@ -37,6 +41,7 @@ fn parse(words: &[String]) -> Result<Typed, Mistake> {
     match (usage.word, arguments.as_slice()) {
         ("view", []) => Ok(Typed::View),
         ("status", []) => Ok(Typed::Status),
+        ("history", []) => Ok(Typed::History),
         ("reset", []) => Ok(Typed::Reset { confirmed: false }),
         ("reset", ["--accept-loss"]) => Ok(Typed::Reset { confirmed: true }),
         ("help", []) => Ok(Typed::Help),
@@ -61,6 +66,7 @@ pub fn console(
         let answer = match typed {
             Typed::View => ask(Command::View),
             Typed::Status => ask(Command::Status),
+            Typed::History => ask(Command::History),
             Typed::Reset { confirmed: true } => ask(Command::Reset),
             Typed::Reset { confirmed: false } => match ask(Command::PrepareReset) {
                 Some(Answer::ResetPrepared(warning)) if !confirm(terminal, &warning) => {
@@ -97,6 +103,11 @@ fn text_of(answer: &Answer) -> String {
     match answer {
         Answer::View(shown) => shown.to_string(),
         Answer::Status(status) => status_text(status),
+        Answer::History(changes) if changes.is_empty() => "no view yet".to_owned(),
+        Answer::History(changes) => {
+            let lines: Vec<_> = changes.iter().map(|(ago, it)| change_text(*ago, it)).collect();
+            lines.join("\n")
+        }
         Answer::ResetPrepared(text) | Answer::ResetDone(text) => text.clone(),
         Answer::ResetRefused(_) => "unable to execute reset".to_owned(),
     }
@@ -130,6 +141,23 @@ fn server_text(server: &ServerStatus) -> String {
     let synced = if server.synced { "synced" } else { "not synced" };
     let ServerStatus { id, role, address, .. } = server;
     format!("{id} {role}, {life}, {incarnation}, {synced}, at {address}")
+}
+
+/// One view change: how long ago, the view and its members, and why.
+fn change_text(ago: Duration, change: &ViewChange) -> String {
+    let view = &change.view;
+    let mut members = format!("primary {}", view.primary);
+    for (role, member) in [("backup", &view.backup), ("joining", &view.joining)] {
+        if let Some(member) = member {
+            members += &format!(", {role} {member}");
+        }
+    }
+    let phase = match change.phase {
+        Phase::Proposed => "proposed",
+        Phase::Active => "active",
+    };
+    let ViewId { number, .. } = view.id;
+    format!("{} ago: view {number} {phase}: {members} ({})", rounded(ago), change.reason)
 }
 
 /// A time in units that a person would choose.

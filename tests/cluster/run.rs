@@ -206,7 +206,10 @@ pub fn reset(world: &mut World, until: Instant) {
                         world.start(index);
                     }
                 }
-                Answer::Status(_) | Answer::ResetPrepared(_) | Answer::ResetDone(_) => {}
+                Answer::Status(_)
+                | Answer::History(_)
+                | Answer::ResetPrepared(_)
+                | Answer::ResetDone(_) => {}
             }
         }
         if alive_after_all {

@@ -10,6 +10,7 @@
 //! record), then this file, which carries it out. The counterpart of its pings is
 //! `protocol::server::membership`.
 
+mod changes;
 mod judge;
 mod recovery;
 mod roster;
@@ -26,12 +27,15 @@ use tracing::{error, info, warn};
 use crate::config::{Timing, lease_wait};
 use crate::protocol::message::{Message, Ping, Pong, Refused, ReportKind, ViewReply, ViewRequest};
 use crate::protocol::view::{Member, Micros, Phase, Record, Shown, View};
+use crate::protocol::view_server::changes::Changes;
 use crate::protocol::view_server::judge::Step;
 use crate::protocol::view_server::recovery::Recovery;
 use crate::protocol::view_server::roster::{Heard, Nonce, Roster};
 use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
 use crate::types::{CallId, Epoch, HistoryId, Incarnation, ServerId, ViewId};
+
+pub use changes::{CHANGES, ViewChange};
 
 /// What stands in the view server's state file.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -60,6 +64,8 @@ pub enum Command {
     View,
     /// Everything the view server knows of the servers.
     Status,
+    /// The last view changes, with the reason of each.
+    History,
     /// What would `Reset` do? Changes nothing.
     PrepareReset,
     /// Give up all data and begin an empty history.
@@ -73,6 +79,8 @@ pub enum Answer {
     View(Shown),
     /// To `Status`.
     Status(Status),
+    /// To `History`: how long ago each change was, and the change; the oldest first.
+    History(Vec<(Duration, ViewChange)>),
     /// To `PrepareReset`: what would be lost and who may still hold it; ask for confirmation.
     ResetPrepared(String),
     /// To `PrepareReset` and `Reset`: not allowed, and why.
@@ -168,6 +176,8 @@ pub struct ViewServer {
     /// Whether this process has recorded anything: from then on a newer record elsewhere means
     /// that another view server has taken over.
     has_decided: bool,
+    /// For people; decides nothing.
+    changes: Changes,
     queries: Vec<Query>,
     /// Messages were taken in since anything was decided. What arrives together is judged
     /// together: the first of two pongs must not look like the only one.
@@ -183,8 +193,10 @@ impl ViewServer {
         for (id, address) in &config.hosts {
             roster.expect(now, id.clone(), *address);
         }
+        let mut changes = Changes::default();
         let (mode, listens_until, former_lease) = match durable {
             Some(DurableRecord { record, addresses }) => {
+                changes.note(now, &record, "found in the record when the view server started");
                 for (id, address) in addresses {
                     roster.expect(now, id, address);
                 }
@@ -214,6 +226,7 @@ impl ViewServer {
             started: now,
             paused_after: 0,
             has_decided: false,
+            changes,
             queries: Vec::new(),
             decision_due: false,
         }
@@ -226,6 +239,11 @@ impl ViewServer {
             Mode::Recovering(_) => None,
             Mode::Running(record) => Some(record),
         }
+    }
+
+    /// The last view changes, oldest first: [`CHANGES`] of them at most.
+    pub fn view_changes(&self) -> impl DoubleEndedIterator<Item = &ViewChange> + ExactSizeIterator {
+        self.changes.iter()
     }
 
     fn timing(&self) -> &Timing {
@@ -356,6 +374,7 @@ impl ViewServer {
         if let (Phase::Active, Some(backup)) = (record.phase, &record.view.backup) {
             self.roster.undamp(backup);
         }
+        self.changes.note(now, &record, reason);
         self.mode = Mode::Running(record);
         self.suspicion = None;
         self.has_decided = true;
@@ -793,6 +812,10 @@ impl Process for ViewServer {
                 None
             }
             Command::Status => Some(Answer::Status(self.status(now))),
+            Command::History => {
+                let ago = |change: &ViewChange| (now.since(change.at), change.clone());
+                Some(Answer::History(self.view_changes().map(ago).collect()))
+            }
             Command::PrepareReset => Some(match self.check_reset(now) {
                 Ok(warning) => Answer::ResetPrepared(warning),
                 Err(refusal) => Answer::ResetRefused(refusal),

@@ -3,6 +3,7 @@
 
 mod asking;
 mod bench;
+mod changes;
 mod identity;
 mod joins;
 mod leases;
