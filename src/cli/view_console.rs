@@ -1,4 +1,5 @@
-//! What is typed at the view server: `view`, `status`, `history`, `reset`.
+//! What is typed at the view server: `view`, `status`, `history`, `switchover`,
+//! `reset`.
 //!
 //! Giving up all data needs a `yes`, or `--accept-loss` on the same line.
 
@@ -9,12 +10,17 @@ use crate::cli::terminal::Terminal;
 use crate::cli::typed::{Mistake, Usage, find, help};
 use crate::protocol::view::Phase;
 use crate::protocol::view_server::{Answer, Command, ServerStatus, Status, ViewChange};
-use crate::types::ViewId;
+use crate::types::{ServerId, ViewId};
 
 const USAGES: &[Usage] = &[
     Usage { word: "view", arguments: "", purpose: "who is primary and backup now" },
     Usage { word: "status", arguments: "", purpose: "the view number, and a line a server" },
     Usage { word: "history", arguments: "", purpose: "the last view changes, and why" },
+    Usage {
+        word: "switchover",
+        arguments: "[ID]",
+        purpose: "the backup becomes primary, without a failure",
+    },
     Usage {
         word: "reset",
         arguments: "[--accept-loss]",
@@ -25,11 +31,12 @@ const USAGES: &[Usage] = &[
 ];
 
 /// A command, understood.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 enum Typed {
     View,
     Status,
     History,
+    Switchover(Option<ServerId>),
     Reset { confirmed: bool },
     Help,
     Quit,
@@ -42,6 +49,8 @@ fn parse(words: &[String]) -> Result<Typed, Mistake> {
         ("view", []) => Ok(Typed::View),
         ("status", []) => Ok(Typed::Status),
         ("history", []) => Ok(Typed::History),
+        ("switchover", []) => Ok(Typed::Switchover(None)),
+        ("switchover", [id]) => Ok(Typed::Switchover(Some(ServerId::from(*id)))),
         ("reset", []) => Ok(Typed::Reset { confirmed: false }),
         ("reset", ["--accept-loss"]) => Ok(Typed::Reset { confirmed: true }),
         ("help", []) => Ok(Typed::Help),
@@ -67,6 +76,7 @@ pub fn console(
             Typed::View => ask(Command::View),
             Typed::Status => ask(Command::Status),
             Typed::History => ask(Command::History),
+            Typed::Switchover(to) => ask(Command::Switchover(to)),
             Typed::Reset { confirmed: true } => ask(Command::Reset),
             Typed::Reset { confirmed: false } => match ask(Command::PrepareReset) {
                 Some(Answer::ResetPrepared(warning)) if !confirm(terminal, &warning) => {
@@ -86,7 +96,7 @@ pub fn console(
         let Some(answer) = answer else { return Left::InputEnded };
         // A reader that has gone away is no reason to end a server.
         let _ = terminal.answer(&text_of(&answer));
-        if let Answer::ResetRefused(reason) = answer {
+        if let Answer::ResetRefused(reason) | Answer::SwitchoverRefused(reason) = answer {
             terminal.complain(&reason);
         }
     }
@@ -109,6 +119,11 @@ fn text_of(answer: &Answer) -> String {
             lines.join("\n")
         }
         Answer::ResetPrepared(text) | Answer::ResetDone(text) => text.clone(),
+        Answer::SwitchedOver(shown) => match &shown.waiting {
+            Some(waiting) => format!("{shown}\n{waiting}"),
+            None => shown.to_string(),
+        },
+        Answer::SwitchoverRefused(_) => "unable to execute switchover".to_owned(),
         Answer::ResetRefused(_) => "unable to execute reset".to_owned(),
     }
 }

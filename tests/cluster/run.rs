@@ -208,6 +208,8 @@ pub fn reset(world: &mut World, until: Instant) {
                 }
                 Answer::Status(_)
                 | Answer::History(_)
+                | Answer::SwitchedOver(_)
+                | Answer::SwitchoverRefused(_)
                 | Answer::ResetPrepared(_)
                 | Answer::ResetDone(_) => {}
             }

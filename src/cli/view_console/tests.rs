@@ -39,7 +39,9 @@ fn reset_replies(command: &Command) -> Answer {
     match command {
         Command::PrepareReset => Answer::ResetPrepared("all is lost".to_owned()),
         Command::Reset => Answer::ResetDone("reset done".to_owned()),
-        Command::View | Command::Status | Command::History => panic!("not asked for"),
+        Command::View | Command::Status | Command::History | Command::Switchover(_) => {
+            panic!("not asked for")
+        }
     }
 }
 
@@ -141,4 +143,22 @@ fn history_shows_each_change_with_its_age_its_members_and_its_reason() {
     assert_eq!((errors.as_str(), asked), ("", vec![Command::History]));
     let (_, output, ..) = run("history\n", |_| Answer::History(Vec::new()));
     assert_eq!(output, "no view yet\n");
+}
+
+#[test]
+fn switchover_takes_an_id_or_none_and_a_refusal_says_why_on_stderr() {
+    let (_, output, errors, asked) = run("switchover\nswitchover s2\nswitchover a b\n", |asked| {
+        let waiting = Some("waiting for s1 to receive the state".to_owned());
+        match asked {
+            Command::Switchover(None) => Answer::SwitchedOver(Shown { waiting, ..shown() }),
+            _ => Answer::SwitchoverRefused("s2 is a spare".to_owned()),
+        }
+    });
+    assert_eq!(asked, [Command::Switchover(None), Command::Switchover(Some("s2".into()))]);
+    assert_eq!(
+        output,
+        "primary: s1 backup: none\nwaiting for s1 to receive the state\n\
+         unable to execute switchover\n"
+    );
+    assert_eq!(errors, "s2 is a spare\nInvalid switchover command\nusage: switchover [ID]\n");
 }

@@ -7,10 +7,11 @@
 //! everybody again before it judges anyone.
 //!
 //! Reading order: `roster` (who is alive), `judge` (what to do next), `recovery` (without a
-//! record), then this file, which carries it out. The counterpart of its pings is
-//! `protocol::server::membership`.
+//! record), `handover` (what the operator asks for), then this file, which carries it out. The
+//! counterpart of its pings is `protocol::server::membership`.
 
 mod changes;
+mod handover;
 mod judge;
 mod recovery;
 mod roster;
@@ -28,6 +29,7 @@ use crate::config::{Timing, lease_wait};
 use crate::protocol::message::{Message, Ping, Pong, Refused, ReportKind, ViewReply, ViewRequest};
 use crate::protocol::view::{Member, Micros, Phase, Record, Shown, View};
 use crate::protocol::view_server::changes::Changes;
+use crate::protocol::view_server::handover::Handover;
 use crate::protocol::view_server::judge::Step;
 use crate::protocol::view_server::recovery::Recovery;
 use crate::protocol::view_server::roster::{Heard, Nonce, Roster};
@@ -66,6 +68,9 @@ pub enum Command {
     Status,
     /// The last view changes, with the reason of each.
     History,
+    /// Let the backup become primary, without a failure; with an id, only if that is the backup.
+    /// Answered when the former primary is backup again, or when that takes long.
+    Switchover(Option<ServerId>),
     /// What would `Reset` do? Changes nothing.
     PrepareReset,
     /// Give up all data and begin an empty history.
@@ -81,6 +86,10 @@ pub enum Answer {
     Status(Status),
     /// To `History`: how long ago each change was, and the change; the oldest first.
     History(Vec<(Duration, ViewChange)>),
+    /// To `Switchover`: who serves now. Without a backup, it says what that waits for.
+    SwitchedOver(Shown),
+    /// To `Switchover`: the primary is the same as before, and why; what would help.
+    SwitchoverRefused(String),
     /// To `PrepareReset`: what would be lost and who may still hold it; ask for confirmation.
     ResetPrepared(String),
     /// To `PrepareReset` and `Reset`: not allowed, and why.
@@ -179,6 +188,8 @@ pub struct ViewServer {
     /// For people; decides nothing.
     changes: Changes,
     queries: Vec<Query>,
+    /// What the operator has asked for and is not answered yet.
+    handover: Option<Handover>,
     /// Messages were taken in since anything was decided. What arrives together is judged
     /// together: the first of two pongs must not look like the only one.
     decision_due: bool,
@@ -228,6 +239,7 @@ impl ViewServer {
             has_decided: false,
             changes,
             queries: Vec::new(),
+            handover: None,
             decision_due: false,
         }
     }
@@ -267,6 +279,7 @@ impl ViewServer {
             for query in &mut self.queries {
                 query.until = query.until.max(until);
             }
+            self.resume_handover(now);
         }
         self.last_event = now;
     }
@@ -288,16 +301,15 @@ impl ViewServer {
         }
         // A step may make the next one possible; a view needs no more than a few.
         for _ in 0..8 {
-            if now < self.listens_until {
-                break;
-            }
-            let Some(step) = self.next_step(now) else { break };
+            let Ok(step) = self.next_step(now) else { break };
             self.take(now, step, outbox);
         }
+        self.end_handover(now, outbox);
         for (address, to, nonce) in self.roster.due_pings(now, &self.config.timing) {
             let ping = self.ping(to, nonce);
             outbox.send(address, Message::Ping(Box::new(ping)));
         }
+        self.hasten_handover(now);
         self.answer_queries(now, outbox);
     }
 
@@ -371,6 +383,10 @@ impl ViewServer {
             "view change: {reason}"
         );
         self.roster.ping_soon(now, Some(&record));
+        if let Mode::Running(former) = &self.mode {
+            // Who is left out is told at once, too: a deposed primary can name its successor then.
+            self.roster.ping_soon(now, Some(former));
+        }
         if let (Phase::Active, Some(backup)) = (record.phase, &record.view.backup) {
             self.roster.undamp(backup);
         }
@@ -514,7 +530,8 @@ impl ViewServer {
         let until = self.query_end(now);
         self.queries.push(Query { asker, after: self.roster.last_nonce(), until });
         if let Mode::Running(record) = &self.mode {
-            self.roster.hasten(now, &self.config.timing, record);
+            let members = record.members().into_iter().map(|member| &member.id);
+            self.roster.hasten(now, &self.config.timing, members);
         }
     }
 
@@ -816,6 +833,7 @@ impl Process for ViewServer {
                 let ago = |change: &ViewChange| (now.since(change.at), change.clone());
                 Some(Answer::History(self.view_changes().map(ago).collect()))
             }
+            Command::Switchover(to) => self.switch_over(now, call, to.as_ref()),
             Command::PrepareReset => Some(match self.check_reset(now) {
                 Ok(warning) => Answer::ResetPrepared(warning),
                 Err(refusal) => Answer::ResetRefused(refusal),
@@ -842,7 +860,8 @@ impl Process for ViewServer {
         let heartbeat = now + self.timing().ping_interval();
         let lease_end = self.record().map(|record| self.lease_end(record));
         let queries = self.queries.iter().map(|query| query.until).min();
-        [Some(self.listens_until), lease_end, queries]
+        let handover = self.handover.as_ref().map(Handover::until);
+        [Some(self.listens_until), lease_end, queries, handover]
             .into_iter()
             .flatten()
             .filter(|at| *at > now)

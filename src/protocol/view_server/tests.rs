@@ -9,4 +9,5 @@ mod joins;
 mod leases;
 mod recovery;
 mod reset;
+mod switchover;
 mod views;
