@@ -1,4 +1,5 @@
-//! What is typed at the view server: `view`, `status`, `reset`.
+//! What is typed at the view server: `view`, `status`, `history`, `switchover`,
+//! `reset`.
 //!
 //! Giving up all data needs a `yes`, or `--accept-loss` on the same line.
 
@@ -7,12 +8,20 @@ use std::time::Duration;
 use crate::cli::serve::Left;
 use crate::cli::terminal::Terminal;
 use crate::cli::typed::{Mistake, Usage, find, help};
-use crate::protocol::view_server::{Answer, Command, ServerStatus, Status};
+use crate::protocol::view::Phase;
+use crate::protocol::view_server::{Answer, Command, ServerStatus, Status, ViewChange};
+use crate::types::{ServerId, ViewId};
 
 /// Every command, in the order of the help.
 pub const USAGES: &[Usage] = &[
     Usage { word: "view", arguments: "", purpose: "who is primary and backup now" },
     Usage { word: "status", arguments: "", purpose: "the view number, and a line a server" },
+    Usage { word: "history", arguments: "", purpose: "the last view changes, and why" },
+    Usage {
+        word: "switchover",
+        arguments: "[ID]",
+        purpose: "the backup becomes primary, without a failure",
+    },
     Usage {
         word: "reset",
         arguments: "[--accept-loss]",
@@ -23,10 +32,12 @@ pub const USAGES: &[Usage] = &[
 ];
 
 /// A command, understood.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 enum Typed {
     View,
     Status,
+    History,
+    Switchover(Option<ServerId>),
     Reset { confirmed: bool },
     Help,
     Quit,
@@ -38,6 +49,9 @@ fn parse(words: &[String]) -> Result<Typed, Mistake> {
     match (usage.word, arguments.as_slice()) {
         ("view", []) => Ok(Typed::View),
         ("status", []) => Ok(Typed::Status),
+        ("history", []) => Ok(Typed::History),
+        ("switchover", []) => Ok(Typed::Switchover(None)),
+        ("switchover", [id]) => Ok(Typed::Switchover(Some(ServerId::from(*id)))),
         ("reset", []) => Ok(Typed::Reset { confirmed: false }),
         ("reset", ["--accept-loss"]) => Ok(Typed::Reset { confirmed: true }),
         ("help", []) => Ok(Typed::Help),
@@ -62,6 +76,8 @@ pub fn console(
         let answer = match typed {
             Typed::View => ask(Command::View),
             Typed::Status => ask(Command::Status),
+            Typed::History => ask(Command::History),
+            Typed::Switchover(to) => ask(Command::Switchover(to)),
             Typed::Reset { confirmed: true } => ask(Command::Reset),
             Typed::Reset { confirmed: false } => match ask(Command::PrepareReset) {
                 Some(Answer::ResetPrepared(warning)) if !confirm(terminal, &warning) => {
@@ -81,7 +97,7 @@ pub fn console(
         let Some(answer) = answer else { return Left::InputEnded };
         // A reader that has gone away is no reason to end a server.
         let _ = terminal.answer(&text_of(&answer));
-        if let Answer::ResetRefused(reason) = answer {
+        if let Answer::ResetRefused(reason) | Answer::SwitchoverRefused(reason) = answer {
             terminal.complain(&reason);
         }
     }
@@ -98,7 +114,17 @@ fn text_of(answer: &Answer) -> String {
     match answer {
         Answer::View(shown) => shown.to_string(),
         Answer::Status(status) => status_text(status),
+        Answer::History(changes) if changes.is_empty() => "no view yet".to_owned(),
+        Answer::History(changes) => {
+            let lines: Vec<_> = changes.iter().map(|(ago, it)| change_text(*ago, it)).collect();
+            lines.join("\n")
+        }
         Answer::ResetPrepared(text) | Answer::ResetDone(text) => text.clone(),
+        Answer::SwitchedOver(shown) => match &shown.waiting {
+            Some(waiting) => format!("{shown}\n{waiting}"),
+            None => shown.to_string(),
+        },
+        Answer::SwitchoverRefused(_) => "unable to execute switchover".to_owned(),
         Answer::ResetRefused(_) => "unable to execute reset".to_owned(),
     }
 }
@@ -131,6 +157,23 @@ fn server_text(server: &ServerStatus) -> String {
     let synced = if server.synced { "synced" } else { "not synced" };
     let ServerStatus { id, role, address, .. } = server;
     format!("{id} {role}, {life}, {incarnation}, {synced}, at {address}")
+}
+
+/// One view change: how long ago, the view and its members, and why.
+fn change_text(ago: Duration, change: &ViewChange) -> String {
+    let view = &change.view;
+    let mut members = format!("primary {}", view.primary);
+    for (role, member) in [("backup", &view.backup), ("joining", &view.joining)] {
+        if let Some(member) = member {
+            members += &format!(", {role} {member}");
+        }
+    }
+    let phase = match change.phase {
+        Phase::Proposed => "proposed",
+        Phase::Active => "active",
+    };
+    let ViewId { number, .. } = view.id;
+    format!("{} ago: view {number} {phase}: {members} ({})", rounded(ago), change.reason)
 }
 
 /// A time in units that a person would choose.

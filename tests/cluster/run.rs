@@ -206,7 +206,12 @@ pub fn reset(world: &mut World, until: Instant) {
                         world.start(index);
                     }
                 }
-                Answer::Status(_) | Answer::ResetPrepared(_) | Answer::ResetDone(_) => {}
+                Answer::Status(_)
+                | Answer::History(_)
+                | Answer::SwitchedOver(_)
+                | Answer::SwitchoverRefused(_)
+                | Answer::ResetPrepared(_)
+                | Answer::ResetDone(_) => {}
             }
         }
         if alive_after_all {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::cli::terminal::tests::feed;
-use crate::protocol::view::{Member, Shown};
+use crate::protocol::view::{Member, Shown, View};
+use crate::time::Timestamp;
 use crate::types::{Epoch, Incarnation, ServerId, ViewId};
 
 fn shown() -> Shown {
@@ -38,7 +39,9 @@ fn reset_replies(command: &Command) -> Answer {
     match command {
         Command::PrepareReset => Answer::ResetPrepared("all is lost".to_owned()),
         Command::Reset => Answer::ResetDone("reset done".to_owned()),
-        Command::View | Command::Status => panic!("not asked for"),
+        Command::View | Command::Status | Command::History | Command::Switchover(_) => {
+            panic!("not asked for")
+        }
     }
 }
 
@@ -118,4 +121,44 @@ fn status_has_a_line_a_server_that_begins_with_its_id() {
     );
     let empty = Status { shown: Shown::default(), servers: Vec::new() };
     assert_eq!(status_text(&empty), "no view yet\nno servers known");
+}
+
+#[test]
+fn history_shows_each_change_with_its_age_its_members_and_its_reason() {
+    let member = shown().primary.unwrap();
+    let id = shown().view;
+    let view = View {
+        id,
+        primary: member.clone(),
+        backup: None,
+        joining: Some(Member { id: "s2".into(), ..member }),
+        since: id,
+        genesis: false,
+    };
+    let reason = "s2 joins".to_owned();
+    let change = ViewChange { at: Timestamp(1), view, phase: Phase::Active, reason };
+    let (_, output, errors, asked) =
+        run("history\n", |_| Answer::History(vec![(Duration::from_millis(2500), change.clone())]));
+    assert_eq!(output, "2.5s ago: view 7 active: primary s1, joining s2 (s2 joins)\n");
+    assert_eq!((errors.as_str(), asked), ("", vec![Command::History]));
+    let (_, output, ..) = run("history\n", |_| Answer::History(Vec::new()));
+    assert_eq!(output, "no view yet\n");
+}
+
+#[test]
+fn switchover_takes_an_id_or_none_and_a_refusal_says_why_on_stderr() {
+    let (_, output, errors, asked) = run("switchover\nswitchover s2\nswitchover a b\n", |asked| {
+        let waiting = Some("waiting for s1 to receive the state".to_owned());
+        match asked {
+            Command::Switchover(None) => Answer::SwitchedOver(Shown { waiting, ..shown() }),
+            _ => Answer::SwitchoverRefused("s2 is a spare".to_owned()),
+        }
+    });
+    assert_eq!(asked, [Command::Switchover(None), Command::Switchover(Some("s2".into()))]);
+    assert_eq!(
+        output,
+        "primary: s1 backup: none\nwaiting for s1 to receive the state\n\
+         unable to execute switchover\n"
+    );
+    assert_eq!(errors, "s2 is a spare\nInvalid switchover command\nusage: switchover [ID]\n");
 }

@@ -7,9 +7,11 @@
 //! everybody again before it judges anyone.
 //!
 //! Reading order: `roster` (who is alive), `judge` (what to do next), `recovery` (without a
-//! record), then this file, which carries it out. The counterpart of its pings is
-//! `protocol::server::membership`.
+//! record), `handover` (what the operator asks for), then this file, which carries it out. The
+//! counterpart of its pings is `protocol::server::membership`.
 
+mod changes;
+mod handover;
 mod judge;
 mod recovery;
 mod roster;
@@ -26,12 +28,16 @@ use tracing::{error, info, warn};
 use crate::config::{Timing, lease_wait};
 use crate::protocol::message::{Message, Ping, Pong, Refused, ReportKind, ViewReply, ViewRequest};
 use crate::protocol::view::{Member, Micros, Phase, Record, Shown, View};
+use crate::protocol::view_server::changes::Changes;
+use crate::protocol::view_server::handover::Handover;
 use crate::protocol::view_server::judge::Step;
 use crate::protocol::view_server::recovery::Recovery;
 use crate::protocol::view_server::roster::{Heard, Nonce, Roster};
 use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
 use crate::types::{CallId, Epoch, HistoryId, Incarnation, ServerId, ViewId};
+
+pub use changes::{CHANGES, ViewChange};
 
 /// What stands in the view server's state file.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -60,6 +66,11 @@ pub enum Command {
     View,
     /// Everything the view server knows of the servers.
     Status,
+    /// The last view changes, with the reason of each.
+    History,
+    /// Let the backup become primary, without a failure; with an id, only if that is the backup.
+    /// Answered when the former primary is backup again, or when that takes long.
+    Switchover(Option<ServerId>),
     /// What would `Reset` do? Changes nothing.
     PrepareReset,
     /// Give up all data and begin an empty history.
@@ -73,6 +84,12 @@ pub enum Answer {
     View(Shown),
     /// To `Status`.
     Status(Status),
+    /// To `History`: how long ago each change was, and the change; the oldest first.
+    History(Vec<(Duration, ViewChange)>),
+    /// To `Switchover`: who serves now. Without a backup, it says what that waits for.
+    SwitchedOver(Shown),
+    /// To `Switchover`: the primary is the same as before, and why; what would help.
+    SwitchoverRefused(String),
     /// To `PrepareReset`: what would be lost and who may still hold it; ask for confirmation.
     ResetPrepared(String),
     /// To `PrepareReset` and `Reset`: not allowed, and why.
@@ -168,7 +185,11 @@ pub struct ViewServer {
     /// Whether this process has recorded anything: from then on a newer record elsewhere means
     /// that another view server has taken over.
     has_decided: bool,
+    /// For people; decides nothing.
+    changes: Changes,
     queries: Vec<Query>,
+    /// What the operator has asked for and is not answered yet.
+    handover: Option<Handover>,
     /// Messages were taken in since anything was decided. What arrives together is judged
     /// together: the first of two pongs must not look like the only one.
     decision_due: bool,
@@ -183,8 +204,10 @@ impl ViewServer {
         for (id, address) in &config.hosts {
             roster.expect(now, id.clone(), *address);
         }
+        let mut changes = Changes::default();
         let (mode, listens_until, former_lease) = match durable {
             Some(DurableRecord { record, addresses }) => {
+                changes.note(now, &record, "found in the record when the view server started");
                 for (id, address) in addresses {
                     roster.expect(now, id, address);
                 }
@@ -214,7 +237,9 @@ impl ViewServer {
             started: now,
             paused_after: 0,
             has_decided: false,
+            changes,
             queries: Vec::new(),
+            handover: None,
             decision_due: false,
         }
     }
@@ -226,6 +251,11 @@ impl ViewServer {
             Mode::Recovering(_) => None,
             Mode::Running(record) => Some(record),
         }
+    }
+
+    /// The last view changes, oldest first: [`CHANGES`] of them at most.
+    pub fn view_changes(&self) -> impl DoubleEndedIterator<Item = &ViewChange> + ExactSizeIterator {
+        self.changes.iter()
     }
 
     fn timing(&self) -> &Timing {
@@ -249,6 +279,7 @@ impl ViewServer {
             for query in &mut self.queries {
                 query.until = query.until.max(until);
             }
+            self.resume_handover(now);
         }
         self.last_event = now;
     }
@@ -270,16 +301,15 @@ impl ViewServer {
         }
         // A step may make the next one possible; a view needs no more than a few.
         for _ in 0..8 {
-            if now < self.listens_until {
-                break;
-            }
-            let Some(step) = self.next_step(now) else { break };
+            let Ok(step) = self.next_step(now) else { break };
             self.take(now, step, outbox);
         }
+        self.end_handover(now, outbox);
         for (address, to, nonce) in self.roster.due_pings(now, &self.config.timing) {
             let ping = self.ping(to, nonce);
             outbox.send(address, Message::Ping(Box::new(ping)));
         }
+        self.hasten_handover(now);
         self.answer_queries(now, outbox);
     }
 
@@ -353,9 +383,14 @@ impl ViewServer {
             "view change: {reason}"
         );
         self.roster.ping_soon(now, Some(&record));
+        if let Mode::Running(former) = &self.mode {
+            // Who is left out is told at once, too: a deposed primary can name its successor then.
+            self.roster.ping_soon(now, Some(former));
+        }
         if let (Phase::Active, Some(backup)) = (record.phase, &record.view.backup) {
             self.roster.undamp(backup);
         }
+        self.changes.note(now, &record, reason);
         self.mode = Mode::Running(record);
         self.suspicion = None;
         self.has_decided = true;
@@ -495,7 +530,8 @@ impl ViewServer {
         let until = self.query_end(now);
         self.queries.push(Query { asker, after: self.roster.last_nonce(), until });
         if let Mode::Running(record) = &self.mode {
-            self.roster.hasten(now, &self.config.timing, record);
+            let members = record.members().into_iter().map(|member| &member.id);
+            self.roster.hasten(now, &self.config.timing, members);
         }
     }
 
@@ -793,6 +829,11 @@ impl Process for ViewServer {
                 None
             }
             Command::Status => Some(Answer::Status(self.status(now))),
+            Command::History => {
+                let ago = |change: &ViewChange| (now.since(change.at), change.clone());
+                Some(Answer::History(self.view_changes().map(ago).collect()))
+            }
+            Command::Switchover(to) => self.switch_over(now, call, to.as_ref()),
             Command::PrepareReset => Some(match self.check_reset(now) {
                 Ok(warning) => Answer::ResetPrepared(warning),
                 Err(refusal) => Answer::ResetRefused(refusal),
@@ -819,7 +860,8 @@ impl Process for ViewServer {
         let heartbeat = now + self.timing().ping_interval();
         let lease_end = self.record().map(|record| self.lease_end(record));
         let queries = self.queries.iter().map(|query| query.until).min();
-        [Some(self.listens_until), lease_end, queries]
+        let handover = self.handover.as_ref().map(Handover::until);
+        [Some(self.listens_until), lease_end, queries, handover]
             .into_iter()
             .flatten()
             .filter(|at| *at > now)

@@ -429,10 +429,15 @@ impl Roster {
         }
     }
 
-    /// Makes pings to the members of the record due, because somebody asks who is there.
-    pub fn hasten(&mut self, now: Timestamp, timing: &Timing, record: &Record) {
-        for member in record.members() {
-            if let Some(tracked) = self.servers.get_mut(&member.id) {
+    /// Makes pings to these servers due, because somebody waits for what they say.
+    pub fn hasten<'a>(
+        &mut self,
+        now: Timestamp,
+        timing: &Timing,
+        ids: impl IntoIterator<Item = &'a ServerId>,
+    ) {
+        for id in ids {
+            if let Some(tracked) = self.servers.get_mut(id) {
                 tracked.hasten(now, timing);
             }
         }

@@ -3,9 +3,11 @@
 
 mod asking;
 mod bench;
+mod changes;
 mod identity;
 mod joins;
 mod leases;
 mod recovery;
 mod reset;
+mod switchover;
 mod views;
