@@ -67,9 +67,8 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     // The loop ends when nobody can call it any more; the console may end long before.
     let (handle, calls) = runtime::channel();
     let ask = asking(handle.clone());
-    let console = || {
-        kv_console::console(&mut Terminal::of_server("kvserver> ", kv_console::USAGES), ask)
-    };
+    let console =
+        || kv_console::console(&mut Terminal::of_server("kvserver> ", kv_console::USAGES), ask);
     let run = runtime::run(process, transport, socket, calls, RecordFile::None, flags.spin);
     serve(&flags.id.0, address, run, console).await?;
     drop(handle);

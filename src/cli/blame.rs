@@ -27,7 +27,10 @@ pub fn arity(usage: &Usage) -> (usize, Option<usize>) {
 
 /// The names of a command's arguments, optional ones in brackets.
 pub fn arguments(usage: &Usage) -> impl Iterator<Item = &'static str> {
-    usage.arguments.split_ascii_whitespace().filter(|name| !name.trim_matches(['[', ']']).starts_with("..."))
+    usage
+        .arguments
+        .split_ascii_whitespace()
+        .filter(|name| !name.trim_matches(['[', ']']).starts_with("..."))
 }
 
 /// Where to point. None where no single place is to blame.
@@ -86,7 +89,8 @@ fn nearest(word: &str, usages: &[Usage]) -> Option<&'static str> {
 
 /// Characters to insert, remove, replace, or to swap with their neighbour.
 fn distance(one: &str, other: &str) -> usize {
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().take(32).collect(), other.chars().collect());
+    let (one, other): (Vec<char>, Vec<char>) =
+        (one.chars().take(32).collect(), other.chars().collect());
     let mut rows = vec![(0..=other.len()).collect::<Vec<usize>>()];
     for i in 1..=one.len() {
         let mut row = vec![i];
@@ -118,7 +122,8 @@ pub fn marks(line: &str, blame: &Blame, indent: usize, columns: usize) -> Vec<St
     let is_visible = !line.contains('\n') && indent + width(line) < columns;
     let (indent, mut lines) =
         if is_visible { (indent, Vec::new()) } else { (2, vec![format!("  {row}")]) };
-    lines.push(format!("{}{mark} {}", " ".repeat(indent + before), blame.why).trim_end().to_owned());
+    lines
+        .push(format!("{}{mark} {}", " ".repeat(indent + before), blame.why).trim_end().to_owned());
     lines
 }
 

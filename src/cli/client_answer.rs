@@ -135,9 +135,7 @@ pub fn of_help(form: Form, usages: &[Usage]) -> Printed {
 #[must_use]
 pub fn of_help_on(form: Form, usage: &Usage) -> Printed {
     match form {
-        Form::Text => {
-            Printed { output: Some(help_on(usage, more_on(usage.word))), errors: None }
-        }
+        Form::Text => Printed { output: Some(help_on(usage, more_on(usage.word))), errors: None },
         Form::Json => of_help(form, std::slice::from_ref(usage)),
     }
 }

@@ -3,12 +3,14 @@
 //! stdout carries answers only. Colour appears on a terminal only, and never with `NO_COLOR`.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::CliError;
 use crate::cli::above::LogWriter;
 use crate::cli::flags::LogFormat;
+use crate::cli::log_line::ForPeople;
 use crate::cli::style::Style;
 
 /// Starts logging in this process. `default` is the filter when `RUST_LOG` is unset or empty.
@@ -22,9 +24,13 @@ pub fn start(format: LogFormat, default: &str) -> Result<(), CliError> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| LogWriter)
-        .with_ansi(Style::of(&std::io::stderr()).is_coloured())
+        .with_ansi(false)
         .log_internal_errors(false);
+    let style = Style::of(&std::io::stderr());
     match format {
+        LogFormat::Text if std::io::stderr().is_terminal() => {
+            subscriber.event_format(ForPeople(style)).init();
+        }
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
     }

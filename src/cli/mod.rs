@@ -1,8 +1,9 @@
 //! What people and scripts see: flags, lines typed, answers, exit codes.
 //!
 //! Reading order: [`flags`] and [`setup`] (what a program is told, and what it makes of the hosts
-//! file), [`logging`], [`words`], [`typed`] and [`terminal`] (lines in, lines out), [`serve`] (the
-//! frame of both servers), [`view_console`], [`kv_console`], [`client_command`],
+//! file), [`logging`] and [`log_line`], [`words`], [`lines`], [`typed`] and [`terminal`] (lines in,
+//! lines out), [`mod@editor`], [`blame`], [`above`] and [`style`] (what only a person sees),
+//! [`serve`] (the frame of both servers), [`view_console`], [`kv_console`], [`client_command`],
 //! [`client_answer`], [`client_session`]; then the commands of the client that are no operations:
 //! [`mod@bench`] and [`check`].
 //!
@@ -26,6 +27,7 @@ pub mod editor;
 pub mod flags;
 pub mod kv_console;
 pub mod lines;
+pub mod log_line;
 pub mod logging;
 pub mod serve;
 pub mod setup;

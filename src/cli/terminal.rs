@@ -146,7 +146,8 @@ impl Terminal<'_> {
         loop {
             if let Some(line) = self.pasted.pop_front() {
                 if line.len() > LINE_BYTES_MAX {
-                    let text = format!("it is longer than {LINE_BYTES_MAX} bytes; nothing was sent");
+                    let text =
+                        format!("it is longer than {LINE_BYTES_MAX} bytes; nothing was sent");
                     return Some(Err(Mistake::Unreadable(text)));
                 }
                 self.last.clone_from(&line);

@@ -19,9 +19,9 @@ use crate::protocol::client::{
     FailureOutcome, FailureReason,
 };
 use crate::protocol::message::Message;
-use crate::protocol::{Outbox, Process};
 use crate::protocol::transport::Transport;
 use crate::protocol::view::Shown;
+use crate::protocol::{Outbox, Process};
 use crate::runtime::event_loop::drive;
 use crate::runtime::socket::local_address_towards;
 use crate::runtime::{

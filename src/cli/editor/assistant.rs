@@ -60,15 +60,21 @@ impl Assistant {
         let Scanned { mut words, open, .. } = scan(line);
         let is_new = open.is_none() && words.last().is_none_or(|word| word.place.end < line.len());
         let word = if is_new { None } else { words.pop() };
-        let (start, prefix) = word.map_or((line.len(), String::new()), |word| (word.place.start, word.text));
+        let (start, prefix) =
+            word.map_or((line.len(), String::new()), |word| (word.place.start, word.text));
         let commands = |usages: &'static [Usage], takes_more: bool| {
             let found = usages.iter().filter(|usage| usage.word.starts_with(&*prefix));
             found.map(move |usage| {
                 let space = if takes_more && !usage.arguments.is_empty() { " " } else { "" };
-                Pair { display: usage.word.to_owned(), replacement: format!("{}{space}", usage.word) }
+                Pair {
+                    display: usage.word.to_owned(),
+                    replacement: format!("{}{space}", usage.word),
+                }
             })
         };
-        let Some(first) = words.first() else { return (start, commands(self.usages, true).collect()) };
+        let Some(first) = words.first() else {
+            return (start, commands(self.usages, true).collect());
+        };
         let Some(usage) = self.usage(first) else { return (start, Vec::new()) };
         let found = match argument(usage, words.len() - 1) {
             Argument::Command => commands(self.usages, false).collect(),
@@ -93,7 +99,8 @@ impl Assistant {
         let join = |names: Vec<&str>| names.join(" ");
         let Some(usage) = self.usage(first) else {
             let mut alike = self.usages.iter().filter(|usage| usage.word.starts_with(&*first.text));
-            let (Some(only), None, true, []) = (alike.next(), alike.next(), ends_in_word, rest) else {
+            let (Some(only), None, true, []) = (alike.next(), alike.next(), ends_in_word, rest)
+            else {
                 return None;
             };
             let missing = only.word[first.text.len()..].to_owned();
@@ -158,7 +165,8 @@ impl Hinter for Assistant {
 
 impl Highlighter for Assistant {
     fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
-        let Some(first) = (line.len() <= LONG).then(|| scan(line).words.into_iter().next()).flatten()
+        let Some(first) =
+            (line.len() <= LONG).then(|| scan(line).words.into_iter().next()).flatten()
         else {
             return Cow::Borrowed(line);
         };
@@ -260,7 +268,10 @@ mod tests {
     #[test]
     fn without_colours_a_hint_stands_in_brackets_and_nothing_is_painted() {
         let assistant = Assistant::new(USAGES, Style::PLAIN, None);
-        assert_eq!(assistant.follows("put a").map(|hint| hint.display).as_deref(), Some("  (VALUE)"));
+        assert_eq!(
+            assistant.follows("put a").map(|hint| hint.display).as_deref(),
+            Some("  (VALUE)")
+        );
         assert_eq!(assistant.highlight("put a", 0), "put a");
         assert_eq!(assistant.highlight_hint("x"), "x");
     }

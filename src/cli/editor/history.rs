@@ -44,9 +44,9 @@ impl HistoryFile {
     #[must_use]
     pub fn load(&self, history: &mut FileHistory) -> Option<String> {
         let path = self.path.as_ref()?;
-        let loaded = prepare(path).map_err(|error| error.to_string()).and_then(|()| {
-            history.load(path).map_err(|error| error.to_string())
-        });
+        let loaded = prepare(path)
+            .map_err(|error| error.to_string())
+            .and_then(|()| history.load(path).map_err(|error| error.to_string()));
         loaded.err().map(|error| complaint(path, &error))
     }
 
@@ -128,7 +128,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let told = HistoryFile::new(Some(folder.path().into())).load(&mut FileHistory::new());
         let told = told.unwrap();
-        assert!(told.starts_with("history is not kept: /") && told.contains("PBKV_HISTORY"), "{told}");
+        assert!(
+            told.starts_with("history is not kept: /") && told.contains("PBKV_HISTORY"),
+            "{told}"
+        );
         assert_eq!(HistoryFile::new(None).load(&mut FileHistory::new()), None);
     }
 }

@@ -64,7 +64,9 @@ impl Keys {
         prefix: &str,
         source: Option<&mut KeySource>,
     ) -> Vec<String> {
-        let from = self.typed.range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded));
+        let from = self
+            .typed
+            .range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded));
         let mut keys: BTreeSet<String> =
             from.take_while(|key| key.starts_with(prefix)).take(OFFERED).cloned().collect();
         if let Some(source) = source {

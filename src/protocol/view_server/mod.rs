@@ -13,6 +13,7 @@
 mod changes;
 mod handover;
 mod judge;
+mod notices;
 mod recovery;
 mod roster;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use crate::protocol::view::{Member, Micros, Phase, Record, Shown, View};
 use crate::protocol::view_server::changes::Changes;
 use crate::protocol::view_server::handover::Handover;
 use crate::protocol::view_server::judge::Step;
+use crate::protocol::view_server::notices::Notices;
 use crate::protocol::view_server::recovery::Recovery;
 use crate::protocol::view_server::roster::{Heard, Nonce, Roster};
 use crate::protocol::{Effect, Outbox, Process};
@@ -187,6 +189,8 @@ pub struct ViewServer {
     has_decided: bool,
     /// For people; decides nothing.
     changes: Changes,
+    /// The same.
+    notices: Notices,
     queries: Vec<Query>,
     /// What the operator has asked for and is not answered yet.
     handover: Option<Handover>,
@@ -238,6 +242,7 @@ impl ViewServer {
             paused_after: 0,
             has_decided: false,
             changes,
+            notices: Notices::default(),
             queries: Vec::new(),
             handover: None,
             decision_due: false,
@@ -311,6 +316,7 @@ impl ViewServer {
         }
         self.hasten_handover(now);
         self.answer_queries(now, outbox);
+        self.notice(now);
     }
 
     fn ping(&mut self, to: Option<Incarnation>, nonce: Nonce) -> Ping {
