@@ -11,7 +11,7 @@ use pbkv::cli::client_answer::Form;
 use pbkv::cli::flags::{LogFormat, parse_address, parse_time};
 use pbkv::cli::setup::{self, HostsFile};
 use pbkv::cli::terminal::Terminal;
-use pbkv::cli::{CliError, check, client_session, exit, logging, runtime};
+use pbkv::cli::{CliError, check, client_session, exit, logging, runtime, watch};
 use pbkv::runtime::Client;
 use pbkv::runtime::client::ClientOptions;
 
@@ -20,7 +20,7 @@ use pbkv::runtime::client::ClientOptions;
 #[command(
     version,
     after_help = "Commands: put KEY VALUE, append KEY VALUE, get KEY, remove KEY, \
-                                 view, bench, check, help, quit. Flags stand before the command."
+                                 view, bench, check, watch, help, quit. Flags stand before the command."
 )]
 struct Flags {
     /// Hosts file [default: knownhosts.json, or what PBKV_HOSTS names]
@@ -55,6 +55,10 @@ fn run(flags: Flags) -> Result<ExitCode, CliError> {
         Some((word, words)) if word == "bench" => {
             let Flags { hosts, view_server, deadline, .. } = flags;
             return bench::run(words, form, Connection { hosts, view_server, deadline });
+        }
+        Some((word, words)) if word == "watch" || word == "top" => {
+            let Flags { hosts, view_server, deadline, .. } = flags;
+            return watch::run(words, form, Connection { hosts, view_server, deadline });
         }
         Some(_) | None => {}
     }

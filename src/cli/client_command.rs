@@ -36,6 +36,11 @@ pub const ONE_SHOT_USAGES: &[Usage] = &[
         arguments: "HISTORY",
         purpose: "is what bench --history recorded linearizable? (command line only)",
     },
+    Usage {
+        word: "watch",
+        arguments: "[FLAGS]",
+        purpose: "a live picture of the cluster; also top (command line only)",
+    },
 ];
 
 /// A command, understood.

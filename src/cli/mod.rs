@@ -5,7 +5,7 @@
 //! lines out), [`mod@editor`], [`blame`], [`above`] and [`style`] (what only a person sees),
 //! [`serve`] (the frame of both servers), [`view_console`], [`kv_console`], [`client_command`],
 //! [`client_answer`], [`client_session`]; then the commands of the client that are no operations:
-//! [`mod@bench`] and [`check`].
+//! [`mod@bench`], [`check`] and [`watch`].
 //!
 //! Parsing and formatting are pure functions. Lines are read, and answers written, by a thread of
 //! their own: a reader that does not read its pipe stops that thread and never the protocol.
@@ -35,6 +35,7 @@ pub mod style;
 pub mod terminal;
 pub mod typed;
 pub mod view_console;
+pub mod watch;
 pub mod words;
 
 use std::fmt::Display;

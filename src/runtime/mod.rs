@@ -50,12 +50,13 @@
 //! ([`spin`]).
 //!
 //! Reading order: [`event_loop`], [`calls`], `outgoing`, [`clock`], [`socket`], [`spin`],
-//! [`record_file`], [`client`].
+//! [`record_file`], [`client`], [`observer`].
 
 pub mod calls;
 pub mod client;
 pub mod clock;
 pub mod event_loop;
+pub mod observer;
 mod outgoing;
 pub mod record_file;
 pub mod socket;
@@ -67,6 +68,7 @@ pub use calls::{Calls, Handle, channel};
 pub use client::{Client, ClientOptions, ConnectError};
 pub use clock::now;
 pub use event_loop::{RunError, run, run_over};
+pub use observer::Observer;
 pub use record_file::{RecordError, RecordFile};
 pub use socket::{BindError, DatagramSocket, bind};
 pub use spin::Spin;

@@ -320,7 +320,9 @@ impl Process for ClientProcess {
             | Message::Transfer(_)
             | Message::TransferAck(_)
             | Message::ViewRequest(_)
-            | Message::Request(_) => return,
+            | Message::Request(_)
+            | Message::StatusRequest(_)
+            | Message::StatusReply(_) => return,
         }
         self.pump(now, outbox);
     }

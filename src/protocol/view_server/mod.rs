@@ -16,6 +16,7 @@ mod judge;
 mod notices;
 mod recovery;
 mod roster;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -799,6 +800,11 @@ impl Process for ViewServer {
             Message::ViewRequest(request) => {
                 outbox.send(from, self.view_reply(&request, self.shown(now)));
             }
+            Message::StatusRequest(request) => {
+                if let Some(reply) = self.status_reply(now, &request) {
+                    outbox.send(from, Message::StatusReply(reply.into()));
+                }
+            }
             Message::ViewAnswer(_)
             | Message::ClientRequest(_)
             | Message::Success(_)
@@ -816,7 +822,8 @@ impl Process for ViewServer {
             | Message::TransferAck(_)
             | Message::ViewReply(_)
             | Message::Request(_)
-            | Message::Reply(_) => {}
+            | Message::Reply(_)
+            | Message::StatusReply(_) => {}
         }
         self.decision_due = true;
     }
