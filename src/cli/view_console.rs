@@ -1,5 +1,5 @@
-//! What is typed at the view server: `view`, `status`, `history`, `switchover`,
-//! `reset`.
+//! What is typed at the view server: `view`, `status`, `history`, `explain`,
+//! `switchover`, `reset`.
 //!
 //! Giving up all data needs a `yes`, or `--accept-loss` on the same line.
 
@@ -17,6 +17,11 @@ pub const USAGES: &[Usage] = &[
     Usage { word: "view", arguments: "", purpose: "who is primary and backup now" },
     Usage { word: "status", arguments: "", purpose: "the view number, and a line a server" },
     Usage { word: "history", arguments: "", purpose: "the last view changes, and why" },
+    Usage {
+        word: "explain",
+        arguments: "",
+        purpose: "why the view is as it is, and what would change it",
+    },
     Usage {
         word: "switchover",
         arguments: "[ID]",
@@ -37,6 +42,7 @@ enum Typed {
     View,
     Status,
     History,
+    Explain,
     Switchover(Option<ServerId>),
     Reset { confirmed: bool },
     Help,
@@ -50,6 +56,7 @@ fn parse(words: &[String]) -> Result<Typed, Mistake> {
         ("view", []) => Ok(Typed::View),
         ("status", []) => Ok(Typed::Status),
         ("history", []) => Ok(Typed::History),
+        ("explain", []) => Ok(Typed::Explain),
         ("switchover", []) => Ok(Typed::Switchover(None)),
         ("switchover", [id]) => Ok(Typed::Switchover(Some(ServerId::from(*id)))),
         ("reset", []) => Ok(Typed::Reset { confirmed: false }),
@@ -77,6 +84,7 @@ pub fn console(
             Typed::View => ask(Command::View),
             Typed::Status => ask(Command::Status),
             Typed::History => ask(Command::History),
+            Typed::Explain => ask(Command::Explain),
             Typed::Switchover(to) => ask(Command::Switchover(to)),
             Typed::Reset { confirmed: true } => ask(Command::Reset),
             Typed::Reset { confirmed: false } => match ask(Command::PrepareReset) {
@@ -120,6 +128,7 @@ fn text_of(answer: &Answer) -> String {
             lines.join("\n")
         }
         Answer::ResetPrepared(text) | Answer::ResetDone(text) => text.clone(),
+        Answer::Explained(lines) => lines.join("\n"),
         Answer::SwitchedOver(shown) => match &shown.waiting {
             Some(waiting) => format!("{shown}\n{waiting}"),
             None => shown.to_string(),

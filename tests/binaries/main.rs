@@ -15,6 +15,7 @@ mod histories;
 mod launching;
 mod measuring;
 mod network;
+mod operations;
 mod pauses;
 mod proxy_itself;
 mod restarts;

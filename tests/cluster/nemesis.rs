@@ -5,8 +5,8 @@
 //! the loss of all copies is a violation. A careless one may, and then only safety is demanded.
 
 use pbkv::protocol::view::{Phase, Record};
-use pbkv::protocol::view_server::DurableRecord;
-use pbkv::types::Incarnation;
+use pbkv::protocol::view_server::{Command, DurableRecord};
+use pbkv::types::{CallId, Incarnation};
 
 use crate::clock::{Instant, MS};
 use crate::counts::Count;
@@ -14,6 +14,9 @@ use crate::driver::brief;
 use crate::harness::{Event, VIEW, World};
 use crate::invariants::Violation;
 use crate::plan::{Fault, Moment};
+
+/// What the operator asks while things break; nobody waits for the answers.
+const OPERATOR: CallId = CallId(u64::MAX - 1);
 
 /// How a fault ends.
 pub enum Repair {
@@ -165,6 +168,10 @@ impl World {
                 self.replace_server(victim, lasting);
             }
             Fault::SecondViewServer => self.replace_view_server(lasting),
+            Fault::Switchover => {
+                self.counts.add(Count::SwitchoversAsked);
+                self.type_at_view_server(OPERATOR, Command::Switchover(None));
+            }
             Fault::PauseViewServer => self.pause(VIEW, lasting),
             Fault::SlowDisk => {
                 self.slow_disk = lasting;

@@ -208,6 +208,7 @@ pub fn reset(world: &mut World, until: Instant) {
                 }
                 Answer::Status(_)
                 | Answer::History(_)
+                | Answer::Explained(_)
                 | Answer::SwitchedOver(_)
                 | Answer::SwitchoverRefused(_)
                 | Answer::ResetPrepared(_)

@@ -39,7 +39,11 @@ fn reset_replies(command: &Command) -> Answer {
     match command {
         Command::PrepareReset => Answer::ResetPrepared("all is lost".to_owned()),
         Command::Reset => Answer::ResetDone("reset done".to_owned()),
-        Command::View | Command::Status | Command::History | Command::Switchover(_) => {
+        Command::View
+        | Command::Status
+        | Command::History
+        | Command::Explain
+        | Command::Switchover(_) => {
             panic!("not asked for")
         }
     }

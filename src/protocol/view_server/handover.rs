@@ -161,6 +161,21 @@ impl ViewServer {
         })
     }
 
+    /// What the operator waits for.
+    pub(super) fn handover_sentence(&self) -> Option<String> {
+        let wish = self.handover.as_ref()?;
+        let Handover { from, to, .. } = wish;
+        let record = self.record()?;
+        Some(if record.view.id == wish.view {
+            format!(
+                "A switchover was asked for: {to} is proposed as soon as {from} and {to} have both \
+                 answered once more."
+            )
+        } else {
+            format!("The switchover from {from} to {to} is over when there is a backup again.")
+        })
+    }
+
     /// Whether this process has just handed over.
     pub(super) fn has_handed_over(&self, incarnation: Incarnation) -> bool {
         self.handover.as_ref().is_some_and(|wish| wish.from.incarnation == incarnation)

@@ -7,10 +7,11 @@
 //! everybody again before it judges anyone.
 //!
 //! Reading order: `roster` (who is alive), `judge` (what to do next), `recovery` (without a
-//! record), `handover` (what the operator asks for), then this file, which carries it out. The
-//! counterpart of its pings is `protocol::server::membership`.
+//! record), `handover` (what the operator asks for), then this file, which carries it out, and
+//! `explain` (why). The counterpart of its pings is `protocol::server::membership`.
 
 mod changes;
+mod explain;
 mod handover;
 mod judge;
 mod notices;
@@ -74,6 +75,8 @@ pub enum Command {
     /// Let the backup become primary, without a failure; with an id, only if that is the backup.
     /// Answered when the former primary is backup again, or when that takes long.
     Switchover(Option<ServerId>),
+    /// Why does the view server do what it does, or nothing?
+    Explain,
     /// What would `Reset` do? Changes nothing.
     PrepareReset,
     /// Give up all data and begin an empty history.
@@ -93,6 +96,8 @@ pub enum Answer {
     SwitchedOver(Shown),
     /// To `Switchover`: the primary is the same as before, and why; what would help.
     SwitchoverRefused(String),
+    /// To `Explain`: sentences, a line each.
+    Explained(Vec<String>),
     /// To `PrepareReset`: what would be lost and who may still hold it; ask for confirmation.
     ResetPrepared(String),
     /// To `PrepareReset` and `Reset`: not allowed, and why.
@@ -850,6 +855,11 @@ impl Process for ViewServer {
             Command::History => {
                 let ago = |change: &ViewChange| (now.since(change.at), change.clone());
                 Some(Answer::History(self.view_changes().map(ago).collect()))
+            }
+            Command::Explain => {
+                // What is due is done first: there may be nothing left to explain.
+                self.end_turn(now, outbox);
+                Some(Answer::Explained(self.explain(now)))
             }
             Command::Switchover(to) => self.switch_over(now, call, to.as_ref()),
             Command::PrepareReset => Some(match self.check_reset(now) {

@@ -115,6 +115,12 @@ impl Tracked {
         self.known.as_ref().is_some_and(|known| now.since(known.heard) < timing.dead_after())
     }
 
+    /// Where another process is that claims this id, and where the known one is.
+    pub fn challenge(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let challenger = self.challenger.as_ref().filter(|_| self.known.is_some())?;
+        Some((challenger.address, self.address))
+    }
+
     fn note_ping(&mut self, now: Timestamp, nonce: Nonce, to: Option<Incarnation>) {
         if self.pings.len() == RECENT_PINGS as usize {
             self.pings.pop_front();
