@@ -19,6 +19,7 @@ mod operations;
 mod pauses;
 mod proxy_itself;
 mod restarts;
+mod screens;
 mod server_commands;
 mod sizes;
 mod view_server;

@@ -161,7 +161,7 @@ async fn watch(flags: &Flags, form: Form, view_server: SocketAddr) -> Result<Exi
 /// Asks everybody at once, and takes in what they say in time.
 async fn look(observer: &Observer, picture: &mut Picture, within: Duration) {
     let mut asked = JoinSet::new();
-    for whom in picture.addresses() {
+    for whom in picture.begin_tick(crate::runtime::now()) {
         let observer = observer.clone();
         asked.spawn(async move { (whom, observer.ask(whom, within).await) });
     }

@@ -16,8 +16,8 @@ use crate::types::{Incarnation, ServerId};
 const TICKS: usize = 60;
 /// Servers asked, at most.
 const SERVERS: usize = 256;
-/// A word that is older belongs to somebody who is silent.
-const FRESH: Duration = Duration::from_millis(1500);
+/// The view server may miss a tick before it counts as silent.
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Something that was said, and when.
 #[derive(Clone, PartialEq, Debug)]
@@ -73,6 +73,8 @@ pub(super) struct Picture {
     pub(super) writes: VecDeque<Option<f64>>,
     /// The primary's last count of operations.
     counted: Option<(Incarnation, u64, Timestamp)>,
+    /// When everybody was asked last.
+    asked: Timestamp,
     pub(super) now: Timestamp,
 }
 
@@ -85,12 +87,14 @@ impl Picture {
             reads: Reads::default(),
             writes: VecDeque::new(),
             counted: None,
+            asked: Timestamp::ZERO,
             now: Timestamp::ZERO,
         }
     }
 
-    /// Who is to be asked.
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+    /// Who is to be asked now. What was said before is old from here on.
+    pub(super) fn begin_tick(&mut self, now: Timestamp) -> Vec<SocketAddr> {
+        self.asked = now;
         let servers = self.servers.values().filter_map(|server| server.address);
         std::iter::once(self.view_server).chain(servers).collect()
     }
@@ -153,11 +157,13 @@ impl Picture {
     /// What the view server says, if that is news.
     pub(super) fn fresh_cluster(&self) -> Option<&ClusterStatus> {
         let word = self.cluster.as_ref()?;
-        self.is_fresh(word).then_some(&word.said)
+        let is_fresh = self.is_fresh(word) || self.now.since(word.at) <= PATIENCE;
+        is_fresh.then_some(&word.said)
     }
 
+    /// It was said in answer to the last question.
     pub(super) fn is_fresh<T>(&self, word: &Word<T>) -> bool {
-        self.now.since(word.at) <= FRESH
+        word.at >= self.asked
     }
 
     /// The word of the primary: of the one that the view server shows, or, without it, of whoever
@@ -274,6 +280,7 @@ pub(super) mod tests {
         let mut now = Timestamp(1_000_000_000);
         for tick in 0..2u64 {
             let round_trip = Some(Duration::from_micros(180));
+            picture.begin_tick(now);
             picture.take(now, address(0), cluster(), round_trip);
             picture.take(now, address(1), copy(1, "primary", 1000, 100 + 500 * tick), round_trip);
             let keys = 100 + 300 * usize::try_from(tick).unwrap();
@@ -295,10 +302,12 @@ pub(super) mod tests {
     #[test]
     fn everybody_heard_of_is_asked_even_when_the_view_server_is_silent() {
         let mut picture = sample();
-        assert_eq!(picture.addresses(), [address(0), address(1), address(2), address(3)]);
-        picture.end_tick(picture.now + 10 * SECOND, Reads::default());
+        let later = picture.now + 10 * SECOND;
+        let everybody = [address(0), address(1), address(2), address(3)];
+        assert_eq!(picture.begin_tick(later), everybody);
+        picture.end_tick(later, Reads::default());
         assert!(picture.fresh_cluster().is_none());
-        assert_eq!(picture.addresses().len(), 4);
+        assert_eq!(picture.begin_tick(later), everybody);
         assert!(picture.primary().is_none());
     }
 

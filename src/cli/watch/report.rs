@@ -157,10 +157,9 @@ mod tests {
     #[test]
     fn a_silent_view_server_leaves_what_the_servers_say_themselves() {
         let mut picture = sample();
-        let later = picture.now + std::time::Duration::from_secs(1);
-        let word = picture.cluster.as_mut().unwrap();
-        word.at = crate::time::Timestamp::ZERO;
-        picture.now = later;
+        let asked = picture.cluster.as_mut().unwrap();
+        asked.at = crate::time::Timestamp::ZERO;
+        picture.now = picture.now + std::time::Duration::from_secs(1);
         let line = lines(&picture);
         assert!(line.starts_with("view server silent, s1 primary, s2 joining 40%"), "{line}");
         let object: Value = serde_json::from_str(&object(&picture)).unwrap();

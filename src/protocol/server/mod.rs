@@ -20,6 +20,7 @@ mod backup;
 mod intake;
 mod membership;
 mod primary;
+mod progress;
 mod reads;
 mod replication;
 mod state_transfer;

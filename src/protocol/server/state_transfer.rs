@@ -16,6 +16,7 @@ use crate::protocol::Outbox;
 use crate::protocol::message::{Link, Message, Offer, Transfer, TransferAck, Verdict};
 use crate::protocol::round_trip::RoundTrip;
 use crate::protocol::server::backup::Backup;
+use crate::protocol::server::progress::Progress;
 use crate::protocol::server::replication::{Patience, Pipeline, Window, Wire, patience_for};
 use crate::time::{Timestamp, earlier};
 use crate::types::{OperationNumber, ViewId};
@@ -76,6 +77,8 @@ struct Stream {
     probe_acked: u64,
     /// The operation at which the walk ended.
     ended: Option<OperationNumber>,
+    /// For people.
+    progress: Progress,
     /// When more leaves, if there is room for it: at once, but not before what has arrived meanwhile
     /// is handled.
     next_at: Option<Timestamp>,
@@ -324,6 +327,7 @@ impl Stream {
             probe_sent: 0,
             probe_acked: 0,
             ended: None,
+            progress: Progress::default(),
             next_at: None,
         }
     }
@@ -360,6 +364,8 @@ impl Stream {
                 if self.walk == Walk::Finished {
                     self.ended = Some(replica.applied());
                 }
+                let walked = (replica.store().len(), self.ended.is_some());
+                self.progress.walk(now, &items, walked, to.peer);
                 self.extend(items);
             }
             if self.ready.is_empty() {

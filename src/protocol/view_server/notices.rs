@@ -16,6 +16,8 @@ use crate::types::{Incarnation, ServerId};
 pub struct Notices {
     servers: BTreeMap<ServerId, Told>,
     waiting: Option<String>,
+    /// What was waited for at the last look: what passes between two looks is not worth a line.
+    seen: Option<String>,
     /// Not looked at again before this.
     rests_until: Timestamp,
 }
@@ -58,7 +60,9 @@ impl ViewServer {
             self.notices.servers.insert(server.id, is);
         }
         let shown = status.shown;
-        if shown.waiting != self.notices.waiting {
+        let lasts = self.notices.seen == shown.waiting;
+        self.notices.seen.clone_from(&shown.waiting);
+        if lasts && shown.waiting != self.notices.waiting {
             match &shown.waiting {
                 // Before the first view there is nothing to take over.
                 Some(waiting) if shown.primary.is_none() && self.record().is_some() => {
