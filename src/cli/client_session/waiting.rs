@@ -36,13 +36,14 @@ pub(super) async fn with_patience(client: &Client, action: &Action) -> Result<Co
     tokio::pin!(acting);
     loop {
         tokio::select! {
+            // What has happened is told before what came of it.
             biased;
-            result = &mut acting => return result,
-            _ = &mut interrupted => return Err(given_up(action)),
             Some(event) = events.next() => if is_seen {
                 // Where it cannot be said, nobody is there to miss it.
                 let _ = writeln!(std::io::stderr(), "{}", style.dim(&event.to_string()));
             },
+            result = &mut acting => return result,
+            _ = &mut interrupted => return Err(given_up(action)),
         }
     }
 }

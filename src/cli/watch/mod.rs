@@ -158,16 +158,27 @@ async fn watch(flags: &Flags, form: Form, view_server: SocketAddr) -> Result<Exi
     }
 }
 
-/// Asks everybody at once, and takes in what they say in time.
+/// Asks everybody at once, those included of whom the view server tells meanwhile, and takes in what
+/// they say in time.
 async fn look(observer: &Observer, picture: &mut Picture, within: Duration) {
+    let mut known = picture.begin_tick(crate::runtime::now());
     let mut asked = JoinSet::new();
-    for whom in picture.begin_tick(crate::runtime::now()) {
+    let ask = |asked: &mut JoinSet<_>, whom: SocketAddr| {
         let observer = observer.clone();
         asked.spawn(async move { (whom, observer.ask(whom, within).await) });
+    };
+    for &whom in &known {
+        ask(&mut asked, whom);
     }
     while let Some(answered) = asked.join_next().await {
         if let Ok((whom, Some((status, round_trip)))) = answered {
             picture.take(crate::runtime::now(), whom, status, round_trip);
+            for whom in picture.addresses() {
+                if !known.contains(&whom) {
+                    known.push(whom);
+                    ask(&mut asked, whom);
+                }
+            }
         }
     }
 }

@@ -95,6 +95,11 @@ impl Picture {
     /// Who is to be asked now. What was said before is old from here on.
     pub(super) fn begin_tick(&mut self, now: Timestamp) -> Vec<SocketAddr> {
         self.asked = now;
+        self.addresses()
+    }
+
+    /// Everybody who was ever heard of.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let servers = self.servers.values().filter_map(|server| server.address);
         std::iter::once(self.view_server).chain(servers).collect()
     }
