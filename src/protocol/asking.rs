@@ -178,10 +178,10 @@ mod tests {
         let start = Timestamp(1_000_000_000);
         asking.handle_command(start, CallId(1), Question { whom, within: 50 * MS }, &mut outbox);
         asking.handle_timeout(start + 50 * MS, &mut outbox);
-        assert_eq!(outbox.drain().last(), Some(Effect::Answer(CallId(1), None)));
+        assert_eq!(outbox.drain().next_back(), Some(Effect::Answer(CallId(1), None)));
         asking.handle_command(start, CallId(2), Question { whom, within: 50 * MS }, &mut outbox);
         asking.handle_message(start + 3 * MS, whom, reply(2), &mut outbox);
-        let last = outbox.drain().last();
+        let last = outbox.drain().next_back();
         assert!(
             matches!(&last, Some(Effect::Answer(_, Some((_, Some(time))))) if *time == 3 * MS),
             "{last:?}"

@@ -40,7 +40,7 @@ pub(super) struct Transfer {
 
 impl Transfer {
     pub(super) fn percent(&self) -> u64 {
-        if self.of == 0 { 100 } else { (100 * self.keys / self.of).min(100) }
+        (100 * self.keys).checked_div(self.of).unwrap_or(100).min(100)
     }
 
     /// Seconds that remain at this rate.

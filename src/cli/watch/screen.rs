@@ -346,7 +346,7 @@ mod tests {
             "{lost:?}"
         );
         let change = text.last().unwrap();
-        assert_eq!(*change, "   1m06s ago  1.6    active    s1 <- s2        s3 does not answer");
+        assert_eq!(*change, "   1m05s ago  1.6    active    s1 <- s2        s3 does not answer");
     }
 
     #[test]
