@@ -10,10 +10,13 @@ pub struct Screen {
     /// Where the next character goes; the column after the last one while a wrap is pending.
     at: (usize, usize),
     /// The main screen, while the alternate one is shown.
-    main: Option<(Vec<Vec<char>>, (usize, usize))>,
+    main: Option<Main>,
     scrolled: Vec<String>,
     state: State,
 }
+
+/// Rows, and where the next character goes.
+type Main = (Vec<Vec<char>>, (usize, usize));
 
 enum State {
     Text,
