@@ -171,7 +171,11 @@ fn play(record: &Record, scene: &Scene) -> End {
     let start = Timestamp(1_000_000_000);
     let timing = scene.timing;
     let config = ViewServerConfig { incarnation: VIEW_SERVER, timing, hosts: BTreeMap::new() };
-    let mut durable = DurableRecord { record: record.clone(), addresses: BTreeMap::new() };
+    let mut durable = DurableRecord {
+        record: record.clone(),
+        addresses: BTreeMap::new(),
+        drained: BTreeMap::new(),
+    };
     let mut view_server = ViewServer::new(start, config, Some(durable.clone()));
     let mut outbox = Outbox::default();
     for (index, pong) in &scene.living {
