@@ -59,6 +59,7 @@ counts! {
     DrainsRefused = "drains refused or overtaken by events",
     Undrained = "drained servers that may join again",
     Refusals = "processes that ended themselves",
+    BegunAgain = "spares that began again",
     Proposals = "views proposed",
     Failovers = "failovers",
     Overtaken = "proposals that were never activated",

@@ -11,6 +11,7 @@ mod bench;
 mod joining;
 mod leases;
 mod plain;
+mod promises;
 mod reading;
 mod replicating;
 mod sessions;
