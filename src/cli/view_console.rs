@@ -1,5 +1,5 @@
 //! What is typed at the view server: `view`, `status`, `history`, `explain`,
-//! `switchover`, `reset`.
+//! `switchover`, `drain`, `undrain`, `reset`.
 //!
 //! Giving up all data needs a `yes`, or `--accept-loss` on the same line.
 
@@ -27,6 +27,8 @@ pub const USAGES: &[Usage] = &[
         arguments: "[ID]",
         purpose: "the backup becomes primary, without a failure",
     },
+    Usage { word: "drain", arguments: "ID [--force]", purpose: "take a server out of service" },
+    Usage { word: "undrain", arguments: "ID", purpose: "let a drained server join again" },
     Usage {
         word: "reset",
         arguments: "[--accept-loss]",
@@ -44,6 +46,8 @@ enum Typed {
     History,
     Explain,
     Switchover(Option<ServerId>),
+    Drain { id: ServerId, force: bool },
+    Undrain(ServerId),
     Reset { confirmed: bool },
     Help,
     Quit,
@@ -59,6 +63,10 @@ fn parse(words: &[String]) -> Result<Typed, Mistake> {
         ("explain", []) => Ok(Typed::Explain),
         ("switchover", []) => Ok(Typed::Switchover(None)),
         ("switchover", [id]) => Ok(Typed::Switchover(Some(ServerId::from(*id)))),
+        ("drain", [id] | [id, "--force"]) => {
+            Ok(Typed::Drain { id: ServerId::from(*id), force: arguments.len() == 2 })
+        }
+        ("undrain", [id]) => Ok(Typed::Undrain(ServerId::from(*id))),
         ("reset", []) => Ok(Typed::Reset { confirmed: false }),
         ("reset", ["--accept-loss"]) => Ok(Typed::Reset { confirmed: true }),
         ("help", []) => Ok(Typed::Help),
@@ -86,6 +94,8 @@ pub fn console(
             Typed::History => ask(Command::History),
             Typed::Explain => ask(Command::Explain),
             Typed::Switchover(to) => ask(Command::Switchover(to)),
+            Typed::Drain { id, force } => ask(Command::Drain { id, force }),
+            Typed::Undrain(id) => ask(Command::Undrain(id)),
             Typed::Reset { confirmed: true } => ask(Command::Reset),
             Typed::Reset { confirmed: false } => match ask(Command::PrepareReset) {
                 Some(Answer::ResetPrepared(warning)) if !confirm(terminal, &warning) => {
@@ -105,7 +115,11 @@ pub fn console(
         let Some(answer) = answer else { return Left::InputEnded };
         // A reader that has gone away is no reason to end a server.
         let _ = terminal.answer(&text_of(&answer));
-        if let Answer::ResetRefused(reason) | Answer::SwitchoverRefused(reason) = answer {
+        if let Answer::ResetRefused(reason)
+        | Answer::SwitchoverRefused(reason)
+        | Answer::DrainRefused(reason)
+        | Answer::UndrainRefused(reason) = answer
+        {
             terminal.complain(&reason);
         }
     }
@@ -133,6 +147,9 @@ fn text_of(answer: &Answer) -> String {
             Some(waiting) => format!("{shown}\n{waiting}"),
             None => shown.to_string(),
         },
+        Answer::Drained(text) => text.clone(),
+        Answer::DrainRefused(_) => "unable to execute drain".to_owned(),
+        Answer::UndrainRefused(_) => "unable to execute undrain".to_owned(),
         Answer::SwitchoverRefused(_) => "unable to execute switchover".to_owned(),
         Answer::ResetRefused(_) => "unable to execute reset".to_owned(),
     }

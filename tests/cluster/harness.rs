@@ -471,6 +471,11 @@ impl World {
             self.counts.add(if paired { done } else { Count::SwitchoversHalfDone });
         } else if let view_server::Answer::SwitchoverRefused(_) = answer {
             self.counts.add(Count::SwitchoversRefused);
+        } else if let view_server::Answer::DrainRefused(_) = answer {
+            self.counts.add(Count::DrainsRefused);
+        } else if let view_server::Answer::Drained(text) = answer {
+            let joins = text.ends_with("may join again");
+            self.counts.add(if joins { Count::Undrained } else { Count::DrainsDone });
         }
     }
 

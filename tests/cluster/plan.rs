@@ -46,6 +46,8 @@ pub enum Fault {
     SecondViewServer,
     /// The operator lets the backup take over.
     Switchover,
+    /// The operator drains a server, and lets it join again later.
+    Drain,
 }
 
 /// What a new record is, for a trap.
@@ -188,6 +190,9 @@ impl Plan {
 fn operate(plan: &mut Plan, random: &mut Random, unit: Instant) {
     if random.chance(333_333) {
         plan.faults.push((Fault::Switchover, random.between(1, 8)));
+    }
+    if random.chance(166_666) {
+        plan.faults.push((Fault::Drain, random.between(1, 4)));
     }
     if random.chance(166_666) {
         let (moment, fault) = (Moment::JoinDone, Fault::Switchover);

@@ -210,6 +210,9 @@ pub fn reset(world: &mut World, until: Instant) {
                 | Answer::History(_)
                 | Answer::Explained(_)
                 | Answer::SwitchedOver(_)
+                | Answer::Drained(_)
+                | Answer::DrainRefused(_)
+                | Answer::UndrainRefused(_)
                 | Answer::SwitchoverRefused(_)
                 | Answer::ResetPrepared(_)
                 | Answer::ResetDone(_) => {}

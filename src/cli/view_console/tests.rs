@@ -43,7 +43,9 @@ fn reset_replies(command: &Command) -> Answer {
         | Command::Status
         | Command::History
         | Command::Explain
-        | Command::Switchover(_) => {
+        | Command::Switchover(_)
+        | Command::Drain { .. }
+        | Command::Undrain(_) => {
             panic!("not asked for")
         }
     }
@@ -165,4 +167,21 @@ fn switchover_takes_an_id_or_none_and_a_refusal_says_why_on_stderr() {
          unable to execute switchover\n"
     );
     assert_eq!(errors, "s2 is a spare\nInvalid switchover command\nusage: switchover [ID]\n");
+}
+
+#[test]
+fn drain_takes_an_id_and_perhaps_force_and_undrain_an_id() {
+    let input = "drain s2\ndrain s2 --force\nundrain s2\ndrain\ndrain s2 --now\n";
+    let (_, output, errors, asked) = run(input, |asked| match asked {
+        Command::Drain { force: false, .. } => Answer::DrainRefused("one of two".to_owned()),
+        Command::Undrain(_) => Answer::UndrainRefused("s2 is not drained".to_owned()),
+        _ => Answer::Drained("s2 is drained".to_owned()),
+    });
+    let drain = |force| Command::Drain { id: "s2".into(), force };
+    assert_eq!(asked, [drain(false), drain(true), Command::Undrain("s2".into())]);
+    assert_eq!(output, "unable to execute drain\ns2 is drained\nunable to execute undrain\n");
+    assert!(
+        errors.starts_with("one of two\ns2 is not drained\nInvalid drain command\n"),
+        "{errors}"
+    );
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::protocol::view::{Member, Phase, Record};
-use crate::protocol::view_server::judge::{Step, Unfit, Wait};
+use crate::protocol::view_server::judge::{Lacking, Step, Unfit, Wait};
 use crate::protocol::view_server::{Mode, ViewServer};
 use crate::time::Timestamp;
 use crate::types::ServerId;
@@ -76,8 +76,12 @@ impl ViewServer {
                     self.with_incarnations(eligible)
                 )
             }
-            Wait::Answer { suspect, reported, primary } => {
-                let is = if *reported { "makes no progress" } else { "does not answer" };
+            Wait::Answer { suspect, why, primary } => {
+                let is = match why {
+                    Lacking::Life => "does not answer",
+                    Lacking::Progress => "makes no progress",
+                    Lacking::Leave => "is drained",
+                };
                 format!(
                     "{suspect} {is} and is left out as soon as {primary} answers a ping sent since \
                      then: if {primary} is gone as well, {suspect} may be the last copy. If \
@@ -219,5 +223,6 @@ fn unfit_clause(now: Timestamp, why: Unfit) -> String {
         Unfit::Foreign => {
             "holds a copy of another history, which nobody but you gives up: restart it".to_owned()
         }
+        Unfit::Drained => "is drained (`undrain` lets it join again, so does a restart)".to_owned(),
     }
 }

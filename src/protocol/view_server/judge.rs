@@ -54,8 +54,8 @@ pub enum Wait {
     Answer {
         /// It is silent, or was reported.
         suspect: Member,
-        /// It was reported stalled or diverged.
-        reported: bool,
+        /// What is wrong with it.
+        why: Lacking,
         /// Who serves alone then.
         primary: Member,
     },
@@ -86,6 +86,19 @@ pub enum Unfit {
     Rests(Timestamp),
     /// It holds a copy of another history.
     Foreign,
+    /// The operator has drained it.
+    Drained,
+}
+
+/// Why a member is to be left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lacking {
+    /// It does not answer.
+    Life,
+    /// The primary has reported it stalled or diverged.
+    Progress,
+    /// The operator drains it.
+    Leave,
 }
 
 /// The next record, as a change of the present one.
@@ -188,19 +201,27 @@ impl ViewServer {
         self.roster.is_alive(now, self.timing(), member)
     }
 
-    /// The member that would be left out if the last active primary turns out to be alive, with
-    /// whether it was reported (rather than silent).
-    fn suspect<'a>(&self, now: Timestamp, record: &'a Record) -> Option<(&'a Member, bool)> {
+    /// The member that would be left out if the last active primary turns out to be alive, and why.
+    fn suspect<'a>(&self, now: Timestamp, record: &'a Record) -> Option<(&'a Member, Lacking)> {
         let view = &record.view;
         match &view.backup {
             Some(backup) => {
                 let failed = [ReportKind::Stalled, ReportKind::Diverged];
-                let reported = self.reports(&view.primary, backup, &failed);
-                (reported || !self.alive(now, backup)).then_some((backup, reported))
+                let why = if self.reports(&view.primary, backup, &failed) {
+                    Lacking::Progress
+                } else if !self.alive(now, backup) {
+                    Lacking::Life
+                } else if self.is_drained(backup.incarnation) {
+                    Lacking::Leave
+                } else {
+                    return None;
+                };
+                Some((backup, why))
             }
             None => {
                 let promotes = record.phase == Phase::Proposed && !record.eligible.is_empty();
-                (promotes && !self.alive(now, &view.primary)).then_some((&view.primary, false))
+                (promotes && !self.alive(now, &view.primary))
+                    .then_some((&view.primary, Lacking::Life))
             }
         }
     }
@@ -209,19 +230,23 @@ impl ViewServer {
     /// answered a ping that was sent after the suspicion. Else (1. P dies .. 2. B is cut off for
     /// longer than P is missed .. 3. B is left out for a primary that is already dead) the last
     /// copy would be thrown away (D52).
-    fn leave_out(&self, suspect: &Member, reported: bool, primary: &Member) -> Result<Step, Wait> {
+    fn leave_out(&self, suspect: &Member, why: Lacking, primary: &Member) -> Result<Step, Wait> {
         match self.suspicion {
             Some(suspicion) if suspicion.of == suspect.incarnation => {
                 let known = self.roster.known(primary);
                 if known.is_none_or(|known| known.answered <= suspicion.after) {
                     let (suspect, primary) = (suspect.clone(), primary.clone());
-                    return Err(Wait::Answer { suspect, reported, primary });
+                    return Err(Wait::Answer { suspect, why, primary });
                 }
-                let why = if reported { "is stalled or diverged" } else { "does not answer" };
+                let (is, has_failed) = match why {
+                    Lacking::Life => ("does not answer", false),
+                    Lacking::Progress => ("is stalled or diverged", true),
+                    Lacking::Leave => ("is drained", false),
+                };
                 let kind = Kind::Alone(primary.clone());
                 Ok(Step::Change(Change {
-                    failed_join: reported.then(|| suspect.clone()),
-                    ..Change::new(kind, format!("{suspect} {why}"))
+                    failed_join: has_failed.then(|| suspect.clone()),
+                    ..Change::new(kind, format!("{suspect} {is}"))
                 }))
             }
             Some(_) | None => Ok(Step::Suspect(suspect.incarnation)),
@@ -232,7 +257,7 @@ impl ViewServer {
         &self,
         now: Timestamp,
         record: &Record,
-        suspect: Option<(&Member, bool)>,
+        suspect: Option<(&Member, Lacking)>,
     ) -> Result<Step, Wait> {
         let view = &record.view;
         let primary = &view.primary;
@@ -243,8 +268,8 @@ impl ViewServer {
             let reason = format!("{primary} does not answer");
             return Ok(Step::Change(Change::new(Kind::Promote(backup.clone()), reason)));
         }
-        if let Some((suspect, reported)) = suspect {
-            return self.leave_out(suspect, reported, primary);
+        if let Some((suspect, why)) = suspect {
+            return self.leave_out(suspect, why, primary);
         }
         if let Some(backup) = &view.backup {
             // As after the loss of the primary: it stays eligible until its successor is in charge,
@@ -275,6 +300,10 @@ impl ViewServer {
             let reason = format!("{joining} does not answer");
             return Ok(Step::Change(Change::new(Kind::Alone(primary.clone()), reason)));
         }
+        if self.is_drained(joining.incarnation) {
+            let reason = format!("{joining} is drained");
+            return Ok(Step::Change(Change::new(Kind::Alone(primary.clone()), reason)));
+        }
         if !self.reports(primary, joining, &[ReportKind::CaughtUp]) {
             return Err(Wait::Transfer(joining.clone()));
         }
@@ -286,7 +315,7 @@ impl ViewServer {
         &self,
         now: Timestamp,
         record: &Record,
-        suspect: Option<(&Member, bool)>,
+        suspect: Option<(&Member, Lacking)>,
     ) -> Result<Step, Wait> {
         let view = &record.view;
         let primary = &view.primary;
@@ -297,13 +326,13 @@ impl ViewServer {
                 let reason = format!("{backup} is synced");
                 return Ok(Step::Change(Change::new(Kind::Activate, reason)));
             }
-            let Some((suspect, reported)) = suspect else {
+            let Some((suspect, why)) = suspect else {
                 return Err(Wait::Sync(backup.clone()));
             };
             if !self.alive(now, primary) {
                 return Err(Wait::Copies);
             }
-            return self.leave_out(suspect, reported, primary);
+            return self.leave_out(suspect, why, primary);
         }
         if self.alive(now, primary) {
             // 1. the proposed primary adopts its view and dies .. 2. this process was stopped all
@@ -334,7 +363,7 @@ impl ViewServer {
         let goes_on =
             |last: &&Member| self.alive(now, last) && record.is_eligible(last.incarnation);
         match (suspect, last.filter(goes_on)) {
-            (Some((suspect, reported)), Some(last)) => self.leave_out(suspect, reported, last),
+            (Some((suspect, why)), Some(last)) => self.leave_out(suspect, why, last),
             (Some(_) | None, Some(_) | None) => Err(Wait::Either(primary.clone(), last.cloned())),
         }
     }
@@ -370,6 +399,7 @@ impl ViewServer {
         match known {
             None => Some(Unfit::Silent),
             Some(known) if known.is_foreign(Some(record.history)) => Some(Unfit::Foreign),
+            Some(known) if self.is_drained(known.incarnation) => Some(Unfit::Drained),
             Some(_) if spare.joins_again > now => Some(Unfit::Rests(spare.joins_again)),
             Some(_) => None,
         }

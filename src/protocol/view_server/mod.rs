@@ -50,6 +50,9 @@ pub struct DurableRecord {
     pub record: Record,
     /// Advertised addresses of all known servers.
     pub addresses: BTreeMap<ServerId, SocketAddr>,
+    /// Processes that the operator has drained: they do not join. Lost with the record.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drained: BTreeMap<ServerId, Incarnation>,
 }
 
 /// How a view server is set up.
@@ -77,6 +80,15 @@ pub enum Command {
     Switchover(Option<ServerId>),
     /// Why does the view server do what it does, or nothing?
     Explain,
+    /// Take a server out of service; with `force` also if that leaves a single copy for a while.
+    Drain {
+        /// Which.
+        id: ServerId,
+        /// A single copy is accepted.
+        force: bool,
+    },
+    /// Let a drained server join again.
+    Undrain(ServerId),
     /// What would `Reset` do? Changes nothing.
     PrepareReset,
     /// Give up all data and begin an empty history.
@@ -98,6 +110,12 @@ pub enum Answer {
     SwitchoverRefused(String),
     /// To `Explain`: sentences, a line each.
     Explained(Vec<String>),
+    /// To `Drain` and `Undrain`: what is so now.
+    Drained(String),
+    /// To `Drain`: why not, and what would help.
+    DrainRefused(String),
+    /// To `Undrain`: there is nothing to undo.
+    UndrainRefused(String),
     /// To `PrepareReset`: what would be lost and who may still hold it; ask for confirmation.
     ResetPrepared(String),
     /// To `PrepareReset` and `Reset`: not allowed, and why.
@@ -120,7 +138,7 @@ pub struct Status {
 pub struct ServerStatus {
     /// Name.
     pub id: ServerId,
-    /// `primary`, `backup`, `joining`, `spare`; `proposed primary` during a promotion.
+    /// `primary`, `backup`, `joining`, `spare`, `drained`; `proposed primary` during a promotion.
     pub role: String,
     /// Heard from within dead-after.
     pub alive: bool,
@@ -200,6 +218,8 @@ pub struct ViewServer {
     queries: Vec<Query>,
     /// What the operator has asked for and is not answered yet.
     handover: Option<Handover>,
+    /// Durable. Names the process: another one with the same id is not meant.
+    drained: BTreeMap<ServerId, Incarnation>,
     /// Messages were taken in since anything was decided. What arrives together is judged
     /// together: the first of two pongs must not look like the only one.
     decision_due: bool,
@@ -214,9 +234,10 @@ impl ViewServer {
         for (id, address) in &config.hosts {
             roster.expect(now, id.clone(), *address);
         }
-        let mut changes = Changes::default();
+        let (mut changes, mut drained) = (Changes::default(), BTreeMap::new());
         let (mode, listens_until, former_lease) = match durable {
-            Some(DurableRecord { record, addresses }) => {
+            Some(DurableRecord { record, addresses, drained: kept }) => {
+                drained = kept;
                 changes.note(now, &record, "found in the record when the view server started");
                 for (id, address) in addresses {
                     roster.expect(now, id, address);
@@ -251,6 +272,7 @@ impl ViewServer {
             notices: Notices::default(),
             queries: Vec::new(),
             handover: None,
+            drained,
             decision_due: false,
         }
     }
@@ -412,7 +434,8 @@ impl ViewServer {
     fn persist(&self, outbox: &mut Outbox<Answer>) {
         if let Mode::Running(record) = &self.mode {
             let addresses = self.roster.addresses();
-            let durable = DurableRecord { record: record.clone(), addresses };
+            let (record, drained) = (record.clone(), self.drained.clone());
+            let durable = DurableRecord { record, addresses, drained };
             outbox.push(Effect::Persist(Box::new(durable)));
         }
     }
@@ -668,6 +691,7 @@ impl ViewServer {
                 Some((view, _, _)) if is(&view.primary) => "proposed primary",
                 Some((view, _, _)) if view.backup.as_ref().is_some_and(is) => "backup",
                 Some((view, _, _)) if view.joining.as_ref().is_some_and(is) => "joining",
+                Some(_) | None if incarnation.is_some_and(|it| self.is_drained(it)) => "drained",
                 Some(_) | None => "spare",
             };
             ServerStatus {
@@ -862,6 +886,8 @@ impl Process for ViewServer {
                 Some(Answer::Explained(self.explain(now)))
             }
             Command::Switchover(to) => self.switch_over(now, call, to.as_ref()),
+            Command::Drain { id, force } => self.drain(now, call, &id, force, outbox),
+            Command::Undrain(id) => Some(self.undrain(&id, outbox)),
             Command::PrepareReset => Some(match self.check_reset(now) {
                 Ok(warning) => Answer::ResetPrepared(warning),
                 Err(refusal) => Answer::ResetRefused(refusal),

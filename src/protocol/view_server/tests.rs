@@ -4,6 +4,7 @@
 mod asking;
 mod bench;
 mod changes;
+mod drain;
 mod explain;
 mod identity;
 mod joins;
