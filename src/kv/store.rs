@@ -4,13 +4,12 @@
 //! grows, so the elements before an index never change: that is what later pages of a long list,
 //! and a state transfer that overtakes appends, rest on.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::slice;
 
 use crate::kv::command::{Key, Value};
 use crate::kv::digest;
+use crate::kv::table::Table;
 use crate::types::OperationNumber;
 
 /// The elements under one key. Never empty.
@@ -95,7 +94,7 @@ pub struct Misfit;
 /// All lists.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Store {
-    lists: BTreeMap<Key, List>,
+    lists: Table<List>,
     digest: u64,
 }
 
@@ -103,13 +102,13 @@ impl Store {
     /// The list under a key.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<&List> {
-        self.lists.get(key)
+        self.lists.get(key).map(|(_, list)| list)
     }
 
     /// The list under a key, with the stored key.
     #[must_use]
     pub fn get_key_value(&self, key: &Key) -> Option<(&Key, &List)> {
-        self.lists.get_key_value(key)
+        self.lists.get(key)
     }
 
     /// Number of keys.
@@ -138,15 +137,13 @@ impl Store {
     /// The first entry after this key; the very first one without a key.
     #[must_use]
     pub fn first_after(&self, key: Option<&Key>) -> Option<(&Key, &List)> {
-        let start = key.map_or(Bound::Unbounded, Bound::Excluded);
-        self.lists.range::<Key, _>((start, Bound::Unbounded)).next()
+        self.lists.first_from(key.map_or(Bound::Unbounded, Bound::Excluded))
     }
 
     /// The first entry at or after this key; the very first one without a key.
     #[must_use]
     pub fn first_from(&self, key: Option<&Key>) -> Option<(&Key, &List)> {
-        let start = key.map_or(Bound::Unbounded, Bound::Included);
-        self.lists.range::<Key, _>((start, Bound::Unbounded)).next()
+        self.lists.first_from(key.map_or(Bound::Unbounded, Bound::Included))
     }
 
     /// The value becomes the one-element list `[value]`.
@@ -183,7 +180,7 @@ impl Store {
             self.replace(key, list);
             return Ok(());
         }
-        let continues = self.lists.get(&key).is_some_and(|list| {
+        let continues = self.get(&key).is_some_and(|list| {
             list.generation() == generation && list.values().len() as u64 == start
         });
         if values.is_empty() || !continues {
@@ -210,17 +207,14 @@ impl Store {
     ) {
         let hash = hash(&key);
         let mut values = values.into_iter();
-        let list = match self.lists.entry(key) {
-            Entry::Occupied(entry) => {
-                let list = entry.into_mut();
-                self.digest = self.digest.wrapping_sub(list.contribution(hash));
-                list
-            }
-            Entry::Vacant(entry) => {
-                let Some(first) = values.next() else { return };
-                entry.insert(List::One(generation, first))
-            }
+        let Some(list) = self.lists.get_mut(&key) else {
+            let Some(first) = values.next() else { return };
+            let mut list = List::One(generation, first);
+            values.for_each(|value| list.push(value));
+            self.replace(key, list);
+            return;
         };
+        self.digest = self.digest.wrapping_sub(list.contribution(hash));
         values.for_each(|value| list.push(value));
         self.digest = self.digest.wrapping_add(list.contribution(hash));
     }
