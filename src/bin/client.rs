@@ -13,6 +13,7 @@ use pbkv::cli::setup::{self, HostsFile};
 use pbkv::cli::terminal::Terminal;
 use pbkv::cli::{
     CliError, VERSION, check, client_command, client_session, exit, generate, logging, runtime,
+    watch,
 };
 use pbkv::runtime::Client;
 use pbkv::runtime::client::ClientOptions;
@@ -23,7 +24,7 @@ use pbkv::runtime::client::ClientOptions;
     name = "client",
     version = VERSION,
     after_help = "Commands: put KEY VALUE, append KEY VALUE, get KEY, remove KEY, view, bench, check, \
-                  completions SHELL, man, help, quit. Flags stand before the command."
+                  watch, completions SHELL, man, help, quit. Flags stand before the command."
 )]
 struct Flags {
     /// Hosts file [default: knownhosts.json, or what PBKV_HOSTS names]
@@ -63,6 +64,10 @@ fn run(flags: Flags) -> Result<ExitCode, CliError> {
         Some((word, words)) if word == "bench" => {
             let Flags { hosts, view_server, deadline, .. } = flags;
             return bench::run(words, form, Connection { hosts, view_server, deadline });
+        }
+        Some((word, words)) if word == "watch" || word == "top" => {
+            let Flags { hosts, view_server, deadline, .. } = flags;
+            return watch::run(words, form, Connection { hosts, view_server, deadline });
         }
         Some(_) | None => {}
     }

@@ -80,7 +80,8 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let (handle, calls) = runtime::channel();
     metrics::serve(flags.metrics, &handle, Command::Measure, metrics::kv_page)?;
     let ask = asking(handle.clone());
-    let console = || kv_console::console(&mut Terminal::standard("kvserver> "), ask);
+    let console =
+        || kv_console::console(&mut Terminal::of_server("kvserver> ", kv_console::USAGES), ask);
     let run = runtime::run(process, transport, socket, calls, RecordFile::None, flags.spin);
     serve(&flags.id.0, address, run, console).await?;
     drop(handle);

@@ -89,7 +89,9 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let (handle, calls) = runtime::channel();
     metrics::serve(flags.metrics, &handle, Command::Measure, metrics::view_page)?;
     let ask = asking(handle.clone());
-    let console = || view_console::console(&mut Terminal::standard("viewserver> "), ask);
+    let console = || {
+        view_console::console(&mut Terminal::of_server("viewserver> ", view_console::USAGES), ask)
+    };
     let run = runtime::run(process, transport, socket, calls, record_file, Spin::Off);
     serve(&flags.id.0, address, run, console).await?;
     drop(handle);

@@ -5,9 +5,9 @@
 
 use serde::Serialize;
 
-use crate::cli::client_command::word_and_key;
+use crate::cli::client_command::{more_on, word_and_key};
 use crate::cli::terminal::printable;
-use crate::cli::typed::{Mistake, Usage, help};
+use crate::cli::typed::{Mistake, Usage, help, help_on};
 use crate::protocol::client::{Action, Completed, Failure, FailureOutcome};
 
 /// The form of answers.
@@ -129,6 +129,15 @@ pub fn of_help(form: Form, usages: &[Usage]) -> Printed {
         }
     };
     Printed { output: Some(output), errors: None }
+}
+
+/// The answer to `help COMMAND`.
+#[must_use]
+pub fn of_help_on(form: Form, usage: &Usage) -> Printed {
+    match form {
+        Form::Text => Printed { output: Some(help_on(usage, more_on(usage.word))), errors: None },
+        Form::Json => of_help(form, std::slice::from_ref(usage)),
+    }
 }
 
 fn text(action: &Action, completed: &Completed) -> String {

@@ -19,7 +19,7 @@ pub const USAGES: &[Usage] = &[
     Usage { word: "get", arguments: "KEY", purpose: "the list, or null for a missing key" },
     Usage { word: "remove", arguments: "KEY", purpose: "the key is missing afterwards" },
     Usage { word: "view", arguments: "", purpose: "who is primary and backup now" },
-    Usage { word: "help", arguments: "", purpose: "this list" },
+    Usage { word: "help", arguments: "[COMMAND]", purpose: "this list, or more on a command" },
     Usage { word: "quit", arguments: "", purpose: "leave" },
 ];
 
@@ -42,6 +42,11 @@ pub const ONE_SHOT_USAGES: &[Usage] = &[
         purpose: "print a completion script for bash, zsh, fish, ... (command line only)",
     },
     Usage { word: "man", arguments: "", purpose: "print the man page (command line only)" },
+    Usage {
+        word: "watch",
+        arguments: "[FLAGS]",
+        purpose: "a live picture of the cluster; also top (command line only)",
+    },
 ];
 
 /// A command, understood.
@@ -51,6 +56,8 @@ pub enum Typed {
     Act(Action),
     /// Show the commands.
     Help,
+    /// Say more of this command.
+    HelpOn(&'static Usage),
     /// Leave.
     Quit,
 }
@@ -74,8 +81,30 @@ pub fn parse(words: &[String]) -> Result<Typed, Mistake> {
         ("get", [key]) => Ok(Typed::Act(Action::Get(Key::from(*key)))),
         ("view", []) => Ok(Typed::Act(Action::View)),
         ("help", []) => Ok(Typed::Help),
+        ("help", [word]) => {
+            let usages = [USAGES, ONE_SHOT_USAGES];
+            let mut usages = usages.into_iter().flatten();
+            let found = usages.find(|usage| usage.word == *word);
+            found.map(Typed::HelpOn).ok_or_else(|| Mistake::unknown(word, USAGES))
+        }
         ("quit", []) => Ok(Typed::Quit),
         _ => Err(Mistake::invalid(usage)),
+    }
+}
+
+/// What `help COMMAND` says behind the purpose of a command.
+#[must_use]
+pub fn more_on(word: &str) -> &'static [&'static str] {
+    match word {
+        "put" => &[
+            "put greeting 'hello world'   quotes keep words together, as in a shell",
+            "prints: put completed",
+        ],
+        "append" => &["append log entry-1", "prints: append completed"],
+        "get" => &["get log", "prints: get log returned entry-1, entry-2"],
+        "remove" => &["remove log", "prints: remove completed, also if the key was missing"],
+        "view" => &["prints: primary: s1 backup: s2, with none for a missing one"],
+        _ => &[],
     }
 }
 
@@ -112,6 +141,9 @@ mod tests {
             assert_eq!(word_and_key(&action), (word, key.map(Key::from).as_ref()));
         }
         assert_eq!(typed(&["help"]), Ok(Typed::Help));
+        assert!(matches!(typed(&["help", "put"]), Ok(Typed::HelpOn(usage)) if usage.word == "put"));
+        assert!(matches!(typed(&["help", "bench"]), Ok(Typed::HelpOn(_))));
+        assert!(matches!(typed(&["help", "frob"]), Err(Mistake::Unknown { .. })));
         assert_eq!(typed(&["quit"]), Ok(Typed::Quit));
     }
 

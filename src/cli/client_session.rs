@@ -5,15 +5,20 @@
 
 use std::process::ExitCode;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::cli::CliError;
-use crate::cli::client_answer::{Form, Printed, of_action, of_help, of_mistake};
+use crate::cli::client_answer::{Form, Printed, of_action, of_help, of_help_on, of_mistake};
 use crate::cli::client_command::{ONE_SHOT_USAGES, Typed, USAGES, parse};
+use crate::cli::editor::{self, KeptMode};
 use crate::cli::serve::on_own_thread;
 use crate::cli::terminal::Terminal;
 use crate::cli::typed::Mistake;
 use crate::kv::command::{Command, Value};
-use crate::protocol::client::{Action, Completed, Failure};
+use crate::protocol::client::{Action, Completed, Failure, FailureReason};
 use crate::runtime::Client;
+
+mod waiting;
 
 /// What the client is started for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +44,10 @@ pub fn task(form: Form, words: &[String], terminal: &mut Terminal<'_>) -> Result
             let told = print(terminal, of_help(form, &[USAGES, ONE_SHOT_USAGES].concat()));
             Err(ExitCode::from(u8::from(told.is_err())))
         }
+        Ok(Typed::HelpOn(usage)) => {
+            let told = print(terminal, of_help_on(form, usage));
+            Err(ExitCode::from(u8::from(told.is_err())))
+        }
         Ok(Typed::Quit) => Err(ExitCode::SUCCESS),
         Err(mistake) => {
             let _ = print(terminal, of_mistake(form, words.first().map(String::as_str), &mistake));
@@ -50,28 +59,49 @@ pub fn task(form: Form, words: &[String], terminal: &mut Terminal<'_>) -> Result
 /// Carries out the task on this cluster.
 ///
 /// # Errors
-/// When the system has no thread left.
+/// When the system has no thread left, or lets nobody handle signals.
 pub async fn run(client: Client, form: Form, task: Task) -> Result<ExitCode, CliError> {
     let runtime = tokio::runtime::Handle::current();
+    let is_edited = task == Task::Lines && editor::is_possible();
+    let _mode = is_edited.then(KeptMode::now);
     let console = move || {
-        // A line editor belongs to lines; one shot reads nothing.
-        let mut terminal = Terminal::standard("> ");
         let ask = |action: &Action| runtime.block_on(act(&client, action));
         match task {
+            // A line editor belongs to lines; one shot reads nothing.
             Task::OneShot(action) => {
                 let result = ask(&action);
-                let told = print(&mut terminal, of_action(form, &action, &result));
+                let printed = of_action(form, &action, &result);
+                let told = print(&mut Terminal::standard("> "), printed);
                 result.is_ok() && told.is_ok()
             }
             Task::Lines => {
-                let done = lines(&mut terminal, form, ask);
+                let keys = waiting::key_source(client.clone(), runtime.clone());
+                let history = editor::client_history();
+                let mut terminal = Terminal::interactive("> ", USAGES, history, Some(keys));
+                let done = if terminal.editor.is_some() {
+                    lines(&mut terminal, form, |action| {
+                        runtime.block_on(waiting::with_patience(&client, action))
+                    })
+                } else {
+                    lines(&mut terminal, form, ask)
+                };
                 // A person has seen what failed and may have tried again.
                 done || terminal.is_typed
             }
         }
     };
-    let done = on_own_thread(console)?.await.unwrap_or(false);
-    Ok(ExitCode::from(u8::from(!done)))
+    let done = on_own_thread(console)?;
+    let done = if is_edited {
+        // Ended by a signal, this process would leave the terminal in raw mode.
+        let mut terminate = signal(SignalKind::terminate()).map_err(CliError::failed)?;
+        tokio::select! {
+            done = done => done,
+            _ = terminate.recv() => return Ok(ExitCode::from(128 + 15)),
+        }
+    } else {
+        done.await
+    };
+    Ok(ExitCode::from(u8::from(!done.unwrap_or(false))))
 }
 
 /// Carries out one operation.
@@ -103,12 +133,18 @@ fn lines(
             Ok(Typed::Act(action)) => {
                 let result = ask(&action);
                 all_done &= result.is_ok();
+                if result.as_ref().is_err_and(|failure| failure.reason == FailureReason::GivenUp) {
+                    // Whoever stops one of several pasted lines does not want the others.
+                    terminal.forget_pasted();
+                }
                 of_action(form, &action, &result)
             }
             Ok(Typed::Help) => of_help(form, USAGES),
+            Ok(Typed::HelpOn(usage)) => of_help_on(form, usage),
             Ok(Typed::Quit) => break,
             Err((word, mistake)) => {
                 all_done = false;
+                terminal.point(&mistake, USAGES);
                 of_mistake(form, word.as_deref(), &mistake)
             }
         };
@@ -138,7 +174,7 @@ fn print(terminal: &mut Terminal<'_>, printed: Printed) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use crate::cli::terminal::tests::feed;
-    use crate::protocol::client::{FailureOutcome, FailureReason};
+    use crate::protocol::client::FailureOutcome;
 
     fn failure() -> Failure {
         Failure { outcome: FailureOutcome::NotExecuted, reason: FailureReason::Closed }

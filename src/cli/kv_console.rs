@@ -9,7 +9,8 @@ use crate::cli::typed::{Mistake, Usage, find, help};
 use crate::kv::command::{Key, Value};
 use crate::protocol::server::{Answer, Command, Position, Status};
 
-const USAGES: &[Usage] = &[
+/// Every command, in the order of the help.
+pub const USAGES: &[Usage] = &[
     Usage { word: "kv", arguments: "", purpose: "the store, a line a key" },
     Usage { word: "status", arguments: "", purpose: "role, view, peer, keys and operations" },
     Usage { word: "help", arguments: "", purpose: "this list" },
@@ -45,7 +46,7 @@ pub fn console(
         let typed = match words.and_then(|words| parse(&words)) {
             Ok(typed) => typed,
             Err(mistake) => {
-                terminal.complain(&mistake.to_string());
+                terminal.complain_of(&mistake, USAGES);
                 continue;
             }
         };
@@ -65,7 +66,7 @@ pub fn console(
             Typed::Quit => return Left::Quit,
         }
     }
-    Left::InputEnded
+    Left::without_lines(terminal)
 }
 
 fn print_store(

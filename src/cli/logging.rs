@@ -37,7 +37,10 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::CliError;
+use crate::cli::above::LogWriter;
 use crate::cli::flags::LogFormat;
+use crate::cli::log_line::ForPeople;
+use crate::cli::style::Style;
 
 /// Starts logging in this process. `default` is the filter when `RUST_LOG` is unset or empty.
 ///
@@ -45,15 +48,18 @@ use crate::cli::flags::LogFormat;
 /// When `RUST_LOG` cannot be understood.
 pub fn start(format: LogFormat, default: &str) -> Result<(), CliError> {
     let filter = filter(std::env::var_os("RUST_LOG"), default)?;
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     // A log line that cannot be written is lost. Told about internal errors, the subscriber would
     // complain by `eprintln!`, which panics when stderr is closed.
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && !no_color)
+        .with_writer(|| LogWriter)
+        .with_ansi(false)
         .log_internal_errors(false);
+    let style = Style::of(&std::io::stderr());
     match format {
+        LogFormat::Text if std::io::stderr().is_terminal() => {
+            subscriber.event_format(ForPeople(style)).init();
+        }
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
     }

@@ -1,10 +1,11 @@
 //! What people and scripts see: flags, lines typed, answers, exit codes.
 //!
 //! Reading order: [`flags`] and [`setup`] (what a program is told, and what it makes of the hosts
-//! file), [`logging`], [`metrics`], [`notify`], [`generate`], [`words`], [`typed`] and [`terminal`]
-//! (lines in, lines out), [`serve`] (the frame of both servers), [`view_console`], [`kv_console`],
-//! [`client_command`], [`client_answer`], [`client_session`]; then the commands of the client that
-//! are no operations: [`mod@bench`] and [`check`].
+//! file), [`logging`] and [`log_line`], [`metrics`], [`notify`], [`generate`], [`words`], [`lines`],
+//! [`typed`] and [`terminal`] (lines in, lines out), [`mod@editor`], [`blame`], [`above`] and
+//! [`style`] (what only a person sees), [`serve`] (the frame of both servers), [`view_console`],
+//! [`kv_console`], [`client_command`], [`client_answer`], [`client_session`]; then the commands of the
+//! client that are no operations: [`mod@bench`], [`check`] and [`watch`].
 //!
 //! Parsing and formatting are pure functions. Lines are read, and answers written, by a thread of
 //! their own: a reader that does not read its pipe stops that thread and never the protocol.
@@ -15,22 +16,29 @@
 //! | 1 | an operation could not be executed, or the program could not go on |
 //! | 2 | wrong usage or configuration; stderr names what, where, and the remedy |
 
+pub mod above;
 pub mod bench;
+pub mod blame;
 pub mod check;
 pub mod client_answer;
 pub mod client_command;
 pub mod client_session;
+pub mod editor;
 pub mod flags;
 pub mod generate;
 pub mod kv_console;
+pub mod lines;
+pub mod log_line;
 pub mod logging;
 pub mod metrics;
 pub mod notify;
 pub mod serve;
 pub mod setup;
+pub mod style;
 pub mod terminal;
 pub mod typed;
 pub mod view_console;
+pub mod watch;
 pub mod words;
 
 use std::fmt::Display;

@@ -11,7 +11,9 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use crate::cli::CliError;
+use crate::cli::editor::KeptMode;
 use crate::cli::notify::{State, notify};
+use crate::cli::terminal::Terminal;
 use crate::protocol::Process;
 use crate::runtime::Handle;
 
@@ -22,6 +24,16 @@ pub enum Left {
     Quit,
     /// There are no more lines: the server stays.
     InputEnded,
+    /// Ctrl-C was typed: the server leaves.
+    Interrupted,
+}
+
+impl Left {
+    /// How a console ended that has no more lines.
+    #[must_use]
+    pub fn without_lines(terminal: &Terminal<'_>) -> Left {
+        if terminal.is_interrupted { Left::Interrupted } else { Left::InputEnded }
+    }
 }
 
 /// Runs a server until it stops, a signal arrives, or `quit` is typed. Logs where it is reached.
@@ -34,6 +46,7 @@ pub async fn serve<E: Display>(
     run: impl Future<Output = Result<(), E>>,
     console: impl FnOnce() -> Left + Send + 'static,
 ) -> Result<(), CliError> {
+    let _mode = KeptMode::now();
     // Before the line that says we are here: whoever reads it may send a signal at once.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(CliError::failed)?;
@@ -54,11 +67,18 @@ pub async fn serve<E: Display>(
                 break Ok(());
             }
             left = &mut console, if console_runs => {
-                if left == Ok(Left::Quit) {
-                    info!(event = "leaving", "{name} leaves on quit");
-                    break Ok(());
+                match left {
+                    Ok(Left::Quit) => {
+                        info!(event = "leaving", "{name} leaves on quit");
+                        break Ok(());
+                    }
+                    // Raw mode has kept the system from sending the signal.
+                    Ok(Left::Interrupted) => {
+                        info!(event = "leaving", "{name} leaves on SIGINT");
+                        break Ok(());
+                    }
+                    Ok(Left::InputEnded) | Err(_) => console_runs = false,
                 }
-                console_runs = false;
             }
             ended = &mut run => break ended.map_err(CliError::failed),
         }

@@ -4,11 +4,15 @@
 //! written can panic: a reader may close its end of a pipe at any time.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Read, Write};
 
-use crate::cli::typed::Mistake;
-use crate::cli::words;
+use crate::cli::blame::{blame, marks};
+use crate::cli::editor::{Editor, HistoryFile, KeySource, Typing, columns};
+use crate::cli::style::Style;
+use crate::cli::typed::{Mistake, Usage};
+use crate::cli::{lines, words};
 
 /// The longest line, in bytes: several times what the largest key and value need, with every
 /// character escaped.
@@ -28,6 +32,27 @@ pub struct Terminal<'a> {
     pub is_typed: bool,
     /// Returns when it is this process's turn to read.
     pub wait_for_turn: fn(),
+    /// Edits the lines of a person at a terminal that can do it.
+    pub editor: Option<Editor>,
+    /// How to write reasons and complaints.
+    pub style: Style,
+    /// Lines that were pasted behind the one that was taken last.
+    pub pasted: VecDeque<String>,
+    /// The line that was taken last, for pointing at its words.
+    pub last: String,
+    /// What Ctrl-C does when nothing is typed.
+    pub on_interrupt: OnInterrupt,
+    /// Ctrl-C has ended the lines.
+    pub is_interrupted: bool,
+}
+
+/// See [`Terminal::on_interrupt`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnInterrupt {
+    /// Another prompt, as in a shell.
+    AskAgain,
+    /// The end, as for a program in the foreground.
+    Leave,
 }
 
 impl Terminal<'static> {
@@ -43,6 +68,40 @@ impl Terminal<'static> {
             input: Box::new(input.lock()),
             output: Box::new(output),
             errors: Box::new(std::io::stderr()),
+            editor: None,
+            style: Style::PLAIN,
+            pasted: VecDeque::new(),
+            last: String::new(),
+            on_interrupt: OnInterrupt::AskAgain,
+            is_interrupted: false,
+        }
+    }
+
+    /// The standard streams, with a line editor for these commands if a person is at both ends.
+    #[must_use]
+    pub fn interactive(
+        prompt: &'static str,
+        usages: &'static [Usage],
+        history: HistoryFile,
+        keys: Option<KeySource>,
+    ) -> Self {
+        let mut terminal = Terminal::standard(prompt);
+        // A background process must not touch the terminal, not even to set up the editor.
+        (terminal.wait_for_turn)();
+        terminal.editor = Editor::new(prompt, usages, history, keys);
+        if terminal.editor.is_some() {
+            terminal.style = Style::of(&std::io::stderr());
+        }
+        terminal
+    }
+
+    /// The same for a server: Ctrl-C ends it, and nothing is remembered for the next run.
+    #[must_use]
+    pub fn of_server(prompt: &'static str, usages: &'static [Usage]) -> Self {
+        let on_interrupt = OnInterrupt::Leave;
+        Terminal {
+            on_interrupt,
+            ..Terminal::interactive(prompt, usages, HistoryFile::default(), None)
         }
     }
 }
@@ -54,6 +113,9 @@ impl Terminal<'_> {
     /// When the line is too long or not UTF-8; the next call goes on behind it.
     pub fn line(&mut self) -> Option<Result<String, Mistake>> {
         (self.wait_for_turn)();
+        if self.editor.is_some() {
+            return self.edited_line();
+        }
         if let Some(prompt) = self.prompt {
             let _ = write!(self.output, "{prompt}").and_then(|()| self.output.flush());
         }
@@ -78,6 +140,46 @@ impl Terminal<'_> {
             let at = error.utf8_error().valid_up_to() + 1;
             Mistake::Unreadable(format!("byte {at} is not UTF-8; nothing was sent"))
         }))
+    }
+
+    fn edited_line(&mut self) -> Option<Result<String, Mistake>> {
+        loop {
+            if let Some(line) = self.pasted.pop_front() {
+                if line.len() > LINE_BYTES_MAX {
+                    let text =
+                        format!("it is longer than {LINE_BYTES_MAX} bytes; nothing was sent");
+                    return Some(Err(Mistake::Unreadable(text)));
+                }
+                self.last.clone_from(&line);
+                return Some(Ok(line));
+            }
+            match self.editor.as_mut()?.read() {
+                Typing::Text(text) => self.pasted.extend(lines::split(&text).map(str::to_owned)),
+                Typing::Cleared => {}
+                Typing::Interrupted if self.on_interrupt == OnInterrupt::AskAgain => {}
+                Typing::Interrupted => {
+                    self.is_interrupted = true;
+                    return None;
+                }
+                Typing::Ended => return None,
+            }
+        }
+    }
+
+    /// Drops the lines that were pasted behind the last one, and says so.
+    pub fn forget_pasted(&mut self) {
+        let count = std::mem::take(&mut self.pasted).len();
+        if count > 0 {
+            self.complain(&self.style.dim(&format!("{count} more pasted lines were dropped")));
+        }
+    }
+
+    /// The answer to a question: a line that is no command. None at the end of the input.
+    pub fn answer_to_question(&mut self) -> Option<String> {
+        match &mut self.editor {
+            Some(editor) => editor.read_answer(),
+            None => self.line()?.ok(),
+        }
     }
 
     /// The words of the next line that is not blank. None at the end of the input.
@@ -114,6 +216,27 @@ impl Terminal<'_> {
         self.output.flush()
     }
 
+    /// Tells stderr why the last line is not a command; a person is also shown where.
+    pub fn complain_of(&mut self, mistake: &Mistake, usages: &[Usage]) {
+        self.point(mistake, usages);
+        self.complain(&mistake.to_string());
+    }
+
+    /// Points at the wrong word of the last line, if a person has typed it.
+    pub fn point(&mut self, mistake: &Mistake, usages: &[Usage]) {
+        if let Some(editor) = &self.editor
+            && let Some(found) = blame(&self.last, mistake, usages)
+        {
+            for line in marks(&self.last, &found, editor.indent(), columns()) {
+                let line = match line.trim_start().starts_with('^') {
+                    true => self.style.bad(&line),
+                    false => self.style.dim(&printable(&line)),
+                };
+                self.complain(&line);
+            }
+        }
+    }
+
     /// Tells stderr why something could not be done.
     pub fn complain(&mut self, text: &str) {
         let _ = self.errors.write_all(format!("{text}\n").as_bytes());
@@ -143,13 +266,16 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 /// Waits while a shell runs another program in the foreground of this terminal: who reads from a
 /// terminal in the background (`kvserver s1 &`) is stopped by the system, the protocol with it.
 fn wait_for_foreground() {
-    let in_background = || {
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        is_in_background(&stat).unwrap_or(false)
-    };
-    while in_background() {
+    while is_background() {
         std::thread::sleep(std::time::Duration::from_millis(200));
     }
+}
+
+/// Whether a shell runs another program in the foreground of this terminal.
+#[must_use]
+pub fn is_background() -> bool {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    is_in_background(&stat).unwrap_or(false)
 }
 
 /// Reads a line of `/proc/PID/stat`: the terminal's foreground group is another one than ours.
@@ -179,6 +305,12 @@ pub(crate) mod tests {
             prompt: None,
             is_typed: false,
             wait_for_turn: || (),
+            editor: None,
+            style: Style::PLAIN,
+            pasted: VecDeque::new(),
+            last: String::new(),
+            on_interrupt: OnInterrupt::AskAgain,
+            is_interrupted: false,
         };
         let result = console(&mut terminal);
         drop(terminal);

@@ -30,6 +30,14 @@ pub fn help(usages: &[Usage]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// What `help COMMAND` prints.
+#[must_use]
+pub fn help_on(usage: &Usage, more: &[&str]) -> String {
+    let mut lines = vec![format!("usage: {}", usage.line()), format!("  {}", usage.purpose)];
+    lines.extend(more.iter().map(|line| format!("  {line}")));
+    lines.join("\n")
+}
+
 /// A line that is not a command. Nothing was sent.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Mistake {

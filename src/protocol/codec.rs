@@ -109,6 +109,8 @@ pub(super) fn decode_tagged(tag: &str, line: &str) -> Result<Message, DecodeErro
         "view_reply" => Message::ViewReply(read(line)?),
         "request" => Message::Request(read(line)?),
         "reply" => Message::Reply(read(line)?),
+        "get_status" => Message::StatusRequest(read(line)?),
+        "status" => Message::StatusReply(read(line)?),
         _ => {
             serde_json::from_str::<IgnoredAny>(line)?;
             return Err(DecodeError::UnknownType);

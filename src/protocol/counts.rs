@@ -143,6 +143,10 @@ words! {
         Reset = "reset",
         /// The primary does not answer: the other copy takes over.
         PrimaryLost = "primary_lost",
+        /// The operator asked for it: the backup takes over.
+        Switchover = "switchover",
+        /// The operator asked for it: the backup or the joiner is left out.
+        Drained = "drained",
         /// The backup, or the one that was to take over, does not answer.
         BackupLost = "backup_lost",
         /// The backup or the joiner makes no progress, or its copy differs.

@@ -53,6 +53,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::config::Timing;
 use crate::kv::command::{Command, Key, Operation, Origin, Value};
 use crate::kv::transfer::Item;
+use crate::protocol::status::{StatusReply, StatusRequest};
 use crate::protocol::view::{Record, Shown, Stamp};
 use crate::types::{
     Epoch, HistoryId, Incarnation, OperationNumber, RequestId, RequestNumber, ServerId, SessionId,
@@ -121,6 +122,12 @@ pub enum Message {
     Request(Request),
     /// The answer to [`Request`].
     Reply(Reply),
+    /// Anybody -> view server or kv server: how are you? Changes nothing, and is repeated at will.
+    #[serde(rename = "get_status")]
+    StatusRequest(StatusRequest),
+    /// The answer to [`StatusRequest`].
+    #[serde(rename = "status")]
+    StatusReply(Box<StatusReply>),
 }
 
 impl Message {
@@ -149,7 +156,9 @@ impl Message {
             | Message::ViewRequest(_)
             | Message::ViewReply(_)
             | Message::Request(_)
-            | Message::Reply(_) => false,
+            | Message::Reply(_)
+            | Message::StatusRequest(_)
+            | Message::StatusReply(_) => false,
         }
     }
 }

@@ -4,15 +4,18 @@
 //! everything that shall happen goes out as an [`Effect`], in order. The same code runs on real
 //! sockets (`runtime`), in a simulated cluster and in a model checker (`tests`).
 //!
-//! Reading order: [`view`], [`message`], [`codec`], [`transport`], [`round_trip`], [`counts`],
-//! then [`view_server`], [`server`] and [`client`], which never import each other.
+//! Reading order: [`view`], [`message`], [`status`], [`codec`], [`transport`], [`round_trip`],
+//! [`counts`], then [`view_server`], [`server`], [`client`] and [`asking`], which never import each
+//! other.
 
+pub mod asking;
 pub mod client;
 pub mod codec;
 pub mod counts;
 pub mod message;
 pub mod round_trip;
 pub mod server;
+pub mod status;
 pub mod transport;
 pub mod view;
 pub mod view_server;

@@ -9,22 +9,29 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::broadcast;
 use tracing::error;
 
 use crate::config::Limits;
 use crate::kv::command::{self, Key, Value};
 use crate::protocol::client::{
-    Action, ClientConfig, ClientProcess, Command, Completed, Failure, FailureOutcome, FailureReason,
+    Action, Answer, ClientConfig, ClientProcess, Command, Completed, Event, Failure,
+    FailureOutcome, FailureReason,
 };
+use crate::protocol::message::Message;
 use crate::protocol::transport::Transport;
 use crate::protocol::view::Shown;
+use crate::protocol::{Outbox, Process};
 use crate::runtime::event_loop::drive;
 use crate::runtime::socket::local_address_towards;
 use crate::runtime::{
     BindError, DatagramSocket, Handle, RecordFile, Spin, bind, channel, now, random_u64,
 };
 use crate::time::Timestamp;
-use crate::types::Incarnation;
+use crate::types::{CallId, Incarnation};
+
+/// Events that a listener may be behind before it misses some.
+const EVENTS: usize = 32;
 
 /// How a client is set up.
 #[derive(Clone, Debug)]
@@ -73,8 +80,80 @@ pub enum ConnectError {
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    handle: Handle<ClientProcess>,
+    handle: Handle<Observed>,
     deadline: Duration,
+    events: broadcast::Sender<Event>,
+}
+
+/// What has happened since it was made, from [`Client::events`].
+#[derive(Debug)]
+pub struct Events {
+    receiver: broadcast::Receiver<Event>,
+}
+
+impl Events {
+    /// Waits for the next event; none once the client has ended. Whoever takes them too slowly
+    /// misses the oldest ones.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+/// The process, with somebody who passes on what it tells.
+struct Observed {
+    process: ClientProcess,
+    events: broadcast::Sender<Event>,
+}
+
+impl Observed {
+    fn pass_on(&mut self) {
+        while let Some(event) = self.process.take_event() {
+            // Mostly nobody listens.
+            let _ = self.events.send(event);
+        }
+    }
+}
+
+impl Process for Observed {
+    type Command = Command;
+    type Answer = Answer;
+
+    fn handle_message(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        message: Message,
+        outbox: &mut Outbox<Answer>,
+    ) {
+        self.process.handle_message(now, from, message, outbox);
+        self.pass_on();
+    }
+
+    fn handle_command(
+        &mut self,
+        now: Timestamp,
+        call: CallId,
+        command: Command,
+        outbox: &mut Outbox<Answer>,
+    ) {
+        self.process.handle_command(now, call, command, outbox);
+        self.pass_on();
+    }
+
+    fn handle_timeout(&mut self, now: Timestamp, outbox: &mut Outbox<Answer>) {
+        self.process.handle_timeout(now, outbox);
+        self.pass_on();
+    }
+
+    fn poll_timeout(&self) -> Option<Timestamp> {
+        self.process.poll_timeout()
+    }
 }
 
 impl fmt::Debug for Client {
@@ -133,6 +212,8 @@ impl Client {
     {
         let ClientOptions { view_server, deadline, limits, spin: _ } = options;
         let process = ClientProcess::new(now(), ClientConfig { incarnation, view_server, limits });
+        let (events, _) = broadcast::channel(EVENTS);
+        let process = Observed { process, events: events.clone() };
         let transport = Transport::new(incarnation, limits);
         let (handle, calls) = channel();
         tokio::spawn(async move {
@@ -141,7 +222,14 @@ impl Client {
                 error!(event = "client_ended", %error, "the client has ended");
             }
         });
-        Client { handle, deadline }
+        Client { handle, deadline, events }
+    }
+
+    /// What happens from now on while operations wait: a primary that does not answer, whom the
+    /// client asks, a new primary. For people; no operation depends on it.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events { receiver: self.events.subscribe() }
     }
 
     /// The value becomes the one-element list `[value]`, exactly once.
@@ -212,12 +300,11 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::message::Message;
 
     fn closed() -> Client {
         let (handle, calls) = channel();
         drop(calls);
-        Client { handle, deadline: Duration::from_secs(5) }
+        Client { handle, deadline: Duration::from_secs(5), events: broadcast::channel(1).0 }
     }
 
     #[tokio::test]

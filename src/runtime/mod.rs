@@ -54,13 +54,14 @@
 //! looks out for work before it sleeps ([`spin`]).
 //!
 //! Reading order: [`event_loop`], [`calls`], `outgoing`, [`clock`], [`socket`], [`spin`],
-//! [`record_file`], [`client`], [`http`].
+//! [`record_file`], [`client`], [`observer`], [`http`].
 
 pub mod calls;
 pub mod client;
 pub mod clock;
 pub mod event_loop;
 pub mod http;
+pub mod observer;
 mod outgoing;
 pub mod record_file;
 pub mod socket;
@@ -72,6 +73,7 @@ pub use calls::{Calls, Handle, Totals, channel};
 pub use client::{Client, ClientOptions, ConnectError};
 pub use clock::now;
 pub use event_loop::{RunError, run, run_over};
+pub use observer::Observer;
 pub use record_file::{RecordError, RecordFile};
 pub use socket::{BindError, DatagramSocket, bind};
 pub use spin::Spin;

@@ -15,7 +15,7 @@ use pbkv::protocol::message::Message;
 use pbkv::protocol::server::{Server, ServerConfig};
 use pbkv::protocol::transport::{Datagram, Transport};
 use pbkv::protocol::view::Record;
-use pbkv::protocol::view_server::{DurableRecord, ViewServer, ViewServerConfig};
+use pbkv::protocol::view_server::{self, DurableRecord, ViewServer, ViewServerConfig};
 use pbkv::types::{CallId, Incarnation, ServerId};
 
 use crate::clock::{Clock, Instant, MS};
@@ -453,11 +453,30 @@ impl World {
         for (call, answer) in answers.drain(..) {
             match answer {
                 Answered::Client(answer) => self.answered(call, answer),
-                Answered::View(answer) => self.view_answers.push((call, answer)),
+                Answered::View(answer) => {
+                    self.count_operation(&answer);
+                    self.view_answers.push((call, answer));
+                }
                 Answered::Server => {}
             }
         }
         self.answers = answers;
+    }
+
+    /// Counts what became of what the operator asked for.
+    fn count_operation(&mut self, answer: &view_server::Answer) {
+        if let view_server::Answer::SwitchedOver(shown) = answer {
+            let paired = shown.primary.is_some() && shown.backup.is_some();
+            let done = Count::SwitchoversDone;
+            self.counts.add(if paired { done } else { Count::SwitchoversHalfDone });
+        } else if let view_server::Answer::SwitchoverRefused(_) = answer {
+            self.counts.add(Count::SwitchoversRefused);
+        } else if let view_server::Answer::DrainRefused(_) = answer {
+            self.counts.add(Count::DrainsRefused);
+        } else if let view_server::Answer::Drained(text) = answer {
+            let joins = text.ends_with("may join again");
+            self.counts.add(if joins { Count::Undrained } else { Count::DrainsDone });
+        }
     }
 
     /// Hands what a node sends to the network.

@@ -5,8 +5,8 @@
 //! the loss of all copies is a violation. A careless one may, and then only safety is demanded.
 
 use pbkv::protocol::view::{Phase, Record};
-use pbkv::protocol::view_server::DurableRecord;
-use pbkv::types::Incarnation;
+use pbkv::protocol::view_server::{Command, DurableRecord};
+use pbkv::types::{CallId, Incarnation};
 
 use crate::clock::{Instant, MS};
 use crate::counts::Count;
@@ -14,6 +14,9 @@ use crate::driver::brief;
 use crate::harness::{Event, VIEW, World};
 use crate::invariants::Violation;
 use crate::plan::{Fault, Moment};
+
+/// What the operator asks while things break; nobody waits for the answers.
+const OPERATOR: CallId = CallId(u64::MAX - 1);
 
 /// How a fault ends.
 pub enum Repair {
@@ -23,6 +26,8 @@ pub enum Repair {
     DiskIsQuick,
     /// A displaced process ends.
     End(usize),
+    /// A drained server may join again.
+    Undrain(usize),
 }
 
 /// What the nemesis remembers.
@@ -40,6 +45,8 @@ pub struct Nemesis {
     pub forked: bool,
     /// The last stall or divergence was reported at this time.
     pub reported_at: Instant,
+    /// The operator asked last at this time to drain a server.
+    drained_at: Instant,
     /// The server that keeps the memory of a lost record, until it is recovered.
     guarded: Option<usize>,
     /// Two view servers have run at once.
@@ -165,6 +172,18 @@ impl World {
                 self.replace_server(victim, lasting);
             }
             Fault::SecondViewServer => self.replace_view_server(lasting),
+            Fault::Switchover => {
+                self.counts.add(Count::SwitchoversAsked);
+                self.type_at_view_server(OPERATOR, Command::Switchover(None));
+            }
+            Fault::Drain => {
+                let force = self.random.chance(800_000);
+                self.counts.add(Count::DrainsAsked);
+                self.nemesis.drained_at = at;
+                let id = self.id(any);
+                self.type_at_view_server(OPERATOR, Command::Drain { id, force });
+                self.schedule(at + 2 * lasting, Event::Repair(Repair::Undrain(any)));
+            }
             Fault::PauseViewServer => self.pause(VIEW, lasting),
             Fault::SlowDisk => {
                 self.slow_disk = lasting;
@@ -206,7 +225,13 @@ impl World {
             Repair::ClockRuns(node) => self.set_clock(node, 0),
             Repair::DiskIsQuick => self.slow_disk = self.plan.disk,
             Repair::End(node) => self.end(node),
+            Repair::Undrain(server) => self.undrain(server),
         }
+    }
+
+    fn undrain(&mut self, server: usize) {
+        let id = self.id(server);
+        self.type_at_view_server(OPERATOR, Command::Undrain(id));
     }
 
     /// Whether the system must survive the loss of this server's memory now.
@@ -234,12 +259,16 @@ impl World {
         let dead_after = self.dead_after();
         let quiet_since = |at: Instant| self.now.saturating_sub(at);
         let undecided = self.nodes[VIEW].is_down();
+        // Or the operator wants the other one to leave; a stopped view server takes that up later.
+        let is_draining = self.nemesis.drained_at > 0
+            && quiet_since(self.nemesis.drained_at) < 4 * dead_after + 4_000 * MS;
         truth.eligible.iter().any(|member| {
             member.incarnation != victim
                 && self.node_of(member.incarnation).is_some_and(|other| {
                     let node = &self.nodes[other];
                     undecided
                         || (quiet_since(node.pong_at) < dead_after * 4 / 10
+                            && !is_draining
                             && quiet_since(self.nemesis.reported_at) > 4 * dead_after)
                 })
         })
@@ -557,6 +586,9 @@ impl World {
             } else {
                 self.replan(index);
             }
+        }
+        for server in 1..=self.plan.servers {
+            self.undrain(server);
         }
     }
 }

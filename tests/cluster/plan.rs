@@ -44,6 +44,10 @@ pub enum Fault {
     Twin,
     /// A second view server starts without a record; the first runs on, or is paused meanwhile.
     SecondViewServer,
+    /// The operator lets the backup take over.
+    Switchover,
+    /// The operator drains a server, and lets it join again later.
+    Drain,
 }
 
 /// What a new record is, for a trap.
@@ -175,7 +179,26 @@ impl Plan {
         for _ in 0..random.pick(&[0, 1, 1, 2, 3]) {
             plan.traps.push(trap(random, unit));
         }
+        // What the operator does is drawn aside, so that runs without him stay what they were.
+        operate(&mut plan, &mut random.clone(), unit);
         plan
+    }
+}
+
+/// The operator's work, in one run of three: now and then, or right after somebody has joined, so
+/// that one hand-over follows the other.
+fn operate(plan: &mut Plan, random: &mut Random, unit: Instant) {
+    if random.chance(333_333) {
+        plan.faults.push((Fault::Switchover, random.between(1, 8)));
+    }
+    if random.chance(166_666) {
+        plan.faults.push((Fault::Drain, random.between(1, 4)));
+    }
+    if random.chance(166_666) {
+        let (moment, fault) = (Moment::JoinDone, Fault::Switchover);
+        let delay_most = random.pick(&[0, 10 * MS, unit]);
+        let chance = random.pick(&[200_000, 500_000, 1_000_000]);
+        plan.traps.push(Trap { moment, fault, chance, delay_most });
     }
 }
 

@@ -208,6 +208,13 @@ pub fn reset(world: &mut World, until: Instant) {
                 }
                 Answer::Status(_)
                 | Answer::Measures(_)
+                | Answer::History(_)
+                | Answer::Explained(_)
+                | Answer::SwitchedOver(_)
+                | Answer::Drained(_)
+                | Answer::DrainRefused(_)
+                | Answer::UndrainRefused(_)
+                | Answer::SwitchoverRefused(_)
                 | Answer::ResetPrepared(_)
                 | Answer::ResetDone(_) => {}
             }

@@ -1,5 +1,7 @@
 //! Situations that the design singles out, or that once went wrong, each with its sequence.
 
+use pbkv::protocol::view::Phase;
+
 use crate::clock::{Instant, MS};
 use crate::counts::Count;
 use crate::harness::{Event, VIEW, World};
@@ -106,6 +108,56 @@ fn the_backup_takes_over_within_dead_after_and_half_a_second() {
         run::settle(&mut world, until);
         assert_sound(&mut world);
     }
+}
+
+/// Sequence: 1. the operator lets the backup take over .. 2. clients go on all the while .. 3. again,
+/// so that the roles are as before.
+#[test]
+fn a_switchover_interrupts_nobody_for_longer_than_a_few_round_trips() {
+    for seed in 0..8 {
+        let mut world = paired(seed);
+        for done in 1..=2 {
+            let (from, to) = (role(&world, false), role(&world, true));
+            world.inflict(Fault::Switchover);
+            let took = next_operation_takes(&mut world);
+            assert!(took <= 200 * MS, "seed {seed}: {} ms\n{}", took / MS, world.trace);
+            let until = world.now + 1_000 * MS;
+            run::settle(&mut world, until);
+            assert_sound(&mut world);
+            assert_eq!((role(&world, false), role(&world, true)), (to, from), "seed {seed}");
+            assert_eq!(world.counts.of(Count::SwitchoversDone), done);
+            assert_eq!(world.counts.of(Count::Keeps), done, "nothing but a tail is sent again");
+        }
+    }
+}
+
+/// Sequence: 1. the operator lets the backup take over .. 2. the backup, or the primary, dies within
+/// the next milliseconds .. 3. a client asks.
+#[test]
+fn a_switchover_in_which_one_of_the_two_dies_costs_no_more_than_a_failover() {
+    let mut died = 0;
+    for seed in 0..40 {
+        let mut world = paired(seed);
+        let victim = role(&world, seed % 2 == 0);
+        world.inflict(Fault::Switchover);
+        world.run_until(world.now + seed * MS / 4);
+        // A backup that has adopted its view may be in charge at any moment, and is then the only
+        // copy that counts, until the other one has joined it.
+        let record = world.truth.clone().expect("a pair serves").record;
+        let follows = record.view.primary.incarnation == world.nodes[victim].incarnation;
+        if record.eligible.len() < 2 || (follows && record.phase == Phase::Proposed) {
+            continue;
+        }
+        died += 1;
+        world.crash(victim);
+        let took = next_operation_takes(&mut world);
+        let most = (250 + 2 * 50 + 500) * MS;
+        assert!(took <= most, "seed {seed}: {} ms\n{}", took / MS, world.trace);
+        let until = world.now + 5_000 * MS;
+        run::settle(&mut world, until);
+        assert_sound(&mut world);
+    }
+    assert!(died >= 5, "{died}");
 }
 
 /// Sequence: 1. the backup dies .. 2. a client asks at once.

@@ -154,6 +154,7 @@ fn copy_goals(from: &Goals, to: &Goals) {
         (&from.evicted_refused, &to.evicted_refused),
         (&from.all_done, &to.all_done),
         (&from.failovers, &to.failovers),
+        (&from.switchovers, &to.switchovers),
         (&from.healed, &to.healed),
     ];
     for (from, to) in pairs {
@@ -176,7 +177,7 @@ pub fn explain(plan: &Plan, events: &[Event]) -> String {
             Event::Ask { client, call, .. } | Event::AskLate { client, call, .. } => {
                 format!("{:?}", state.clients[*client].calls[*call].ask)
             }
-            Event::Rule { .. } | Event::RuleInSilence { .. } => {
+            Event::Rule { .. } | Event::Switch { .. } | Event::RuleInSilence { .. } => {
                 format!("after {}", brief(&state.records[state.records.len() - 1]))
             }
             Event::Release(held) => format!("{:?}", state.held[*held]),

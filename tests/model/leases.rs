@@ -58,8 +58,10 @@ impl World {
         let timing = timing(true);
         let living = vec![(index, ruling::pong(&state.servers[index], me, now))];
         let newest = state.records.len() - 1;
-        let record =
-            self.rulings.grant(&state.records[newest], &Scene { timing, dies: None, living })?;
+        let record = self.rulings.grant(
+            &state.records[newest],
+            &Scene { timing, dies: None, living, switchover: false },
+        )?;
         let mut server = Server::clone(&state.servers[index]);
         let heard = Some(ruling::heard_pong(&mut server, me, now).token);
         state.servers[index] = Arc::new(server);

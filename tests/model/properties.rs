@@ -42,6 +42,7 @@ pub struct Goals {
     pub evicted_refused: AtomicUsize,
     pub all_done: AtomicUsize,
     pub failovers: AtomicUsize,
+    pub switchovers: AtomicUsize,
     pub healed: AtomicUsize,
 }
 

@@ -21,10 +21,10 @@ use pbkv::config::Timing;
 use pbkv::protocol::message::{Announce, Message, Ping, Pong};
 use pbkv::protocol::server::{Answer, Server};
 use pbkv::protocol::view::Record;
-use pbkv::protocol::view_server::{DurableRecord, ViewServer, ViewServerConfig};
+use pbkv::protocol::view_server::{Command, DurableRecord, ViewServer, ViewServerConfig};
 use pbkv::protocol::{Effect, Outbox, Process};
 use pbkv::time::Timestamp;
-use pbkv::types::Incarnation;
+use pbkv::types::{CallId, Incarnation};
 
 use crate::world::{address, name};
 
@@ -52,6 +52,8 @@ pub struct Scene {
     /// Answers for less than dead-after and never again; the others answer only later than that.
     pub dies: Option<usize>,
     pub living: Vec<Living>,
+    /// The operator asks for a switchover, as soon as everybody was listened to.
+    pub switchover: bool,
 }
 
 impl Scene {
@@ -169,7 +171,11 @@ fn play(record: &Record, scene: &Scene) -> End {
     let start = Timestamp(1_000_000_000);
     let timing = scene.timing;
     let config = ViewServerConfig { incarnation: VIEW_SERVER, timing, hosts: BTreeMap::new() };
-    let mut durable = DurableRecord { record: record.clone(), addresses: BTreeMap::new() };
+    let mut durable = DurableRecord {
+        record: record.clone(),
+        addresses: BTreeMap::new(),
+        drained: BTreeMap::new(),
+    };
     let mut view_server = ViewServer::new(start, config, Some(durable.clone()));
     let mut outbox = Outbox::default();
     for (index, pong) in &scene.living {
@@ -181,6 +187,7 @@ fn play(record: &Record, scene: &Scene) -> End {
     // Long enough for whatever is waited for: dead servers, and leases of other flags.
     let end = start + timing.dead_after() * 5 + Duration::from_millis(200);
     let mut now = start;
+    let mut asked = !scene.switchover;
     while now < end {
         loop {
             let effects: Vec<_> = outbox.drain().collect();
@@ -215,6 +222,10 @@ fn play(record: &Record, scene: &Scene) -> End {
         // A millisecond a turn: an answer takes some time.
         now = due.max(now + Duration::from_millis(1));
         view_server.handle_timeout(now, &mut outbox);
+        if !asked && now > start + timing.dead_after() {
+            asked = true;
+            view_server.handle_command(now, CallId(1), Command::Switchover(None), &mut outbox);
+        }
     }
     End::Nothing
 }

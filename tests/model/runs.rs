@@ -180,6 +180,48 @@ fn run_14_no_state_is_without_a_way_out() {
     assert!(seen(&walked.world.goals.healed) > 100);
 }
 
+#[test]
+fn run_15_the_operator_lets_the_backup_take_over() {
+    // A switchover and the rulings after it, in any order with the messages of both primaries.
+    let scripts = scripts(&[&[Append(1)], &[Append(2), Get]]);
+    let plan =
+        Plan { servers: 2, scripts, rulings: 3, switchovers: 1, crashes: 1, ..Plan::default() };
+    let covered = search("15 switchover", plan.clone(), states(30_000, 1_000_000));
+    done(&covered);
+    assert!(seen(&covered.goals().switchovers) > 0);
+    // A lease of the old primary, which is alive, and a write at the new one.
+    let plan = Plan { start: Start::Leased, grants: 1, crashes: 0, ..plan };
+    let covered = search("15 switchover under a lease", plan.clone(), states(30_000, 1_000_000));
+    done(&covered);
+    assert!(seen(&covered.goals().switchovers) > 0);
+    assert!(seen(&covered.goals().read_by_lease) > 0, "a read is answered under a lease");
+    // One after the other, with joins in between.
+    let plan = Plan {
+        servers: 3,
+        start: Start::Paired,
+        grants: 0,
+        rulings: 20,
+        switchovers: 6,
+        asks: 12,
+        timers: 4,
+        stale_pongs: true,
+        ..plan
+    };
+    let walked = walk("15 switchover walks", &plan, walks(300, 10_000), 250);
+    assert!(seen(&walked.world.goals.switchovers) > 300);
+    assert!(seen(&walked.world.goals.swapped_roles) > 0);
+}
+
+#[test]
+fn run_15_switchovers_while_all_clocks_run() {
+    for lease_reads in [false, true] {
+        let faults = Faults { lease_reads, switchovers: true, restarts: 2, ..STORM };
+        let world = timed::walk("15 timed", &busy(), faults, walks(400, 10_000), 3000);
+        assert!(seen(&world.goals.switchovers) > 50);
+        assert!(seen(&world.goals.swapped_roles) > 0);
+    }
+}
+
 const STORM: Faults = Faults {
     lease_reads: false,
     restarts: 0,
@@ -187,6 +229,7 @@ const STORM: Faults = Faults {
     record_loss: false,
     second_view_server: false,
     crashes: 1,
+    switchovers: false,
     every: 60,
 };
 

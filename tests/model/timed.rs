@@ -46,6 +46,8 @@ pub struct Faults {
     /// Whether a second view server, without a record, may start beside the first.
     pub second_view_server: bool,
     pub crashes: usize,
+    /// Whether the operator asks for switchovers.
+    pub switchovers: bool,
     /// One in so many events is a cut, a pause or an end of either.
     pub every: usize,
 }
@@ -239,6 +241,9 @@ impl<'a> Timed<'a> {
                     self.post(address(VIEW_SERVER + number), to, message);
                 }
                 Effect::Persist(durable) => self.persist(number, *durable),
+                Effect::Answer(_, view_server::Answer::SwitchedOver(_)) => {
+                    count(&self.world.goals.switchovers);
+                }
                 Effect::SendBefore { .. } | Effect::Answer(..) => {}
                 Effect::Stop(_) => self.views[number].paused_until = u64::MAX,
             }
@@ -477,6 +482,12 @@ impl<'a> Timed<'a> {
     }
 
     fn strike(&mut self) {
+        if self.faults.switchovers && self.random.below(3) == 0 {
+            let command = view_server::Command::Switchover(None);
+            return self.view_turn(0, |core, now, outbox| {
+                core.handle_command(now, CallId(1), command, outbox);
+            });
+        }
         let servers = self.state.servers.len();
         let pick = self.random.below(servers);
         let others: Vec<_> =

@@ -155,5 +155,8 @@ fn choose(
         _ => all & !deaf,
     };
     let stale = plan.stale_pongs && random.below(3) == 0;
+    if state.switchovers_left > 0 && random.below(2) == 0 {
+        return (state.rulings_left > 0).then_some(Event::Switch { stale });
+    }
     (state.rulings_left > 0 && alive > 0).then_some(Event::Rule { alive, stale })
 }

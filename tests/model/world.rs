@@ -56,6 +56,8 @@ pub struct Plan {
     pub rulings: usize,
     /// Whether a ruling may rest on a pong that is older than the newest record.
     pub stale_pongs: bool,
+    /// Rulings, among them, that the operator asks for.
+    pub switchovers: usize,
     pub crashes: usize,
     /// Timer events, together.
     pub timers: usize,
@@ -102,6 +104,7 @@ impl Default for Plan {
             window: 1,
             start: Start::Paired,
             rulings: 0,
+            switchovers: 0,
             stale_pongs: false,
             crashes: 0,
             timers: 0,
@@ -172,6 +175,8 @@ pub enum Event {
     AskLate { client: usize, call: usize, server: usize },
     /// The view server makes its next record durable, when exactly these servers are alive.
     Rule { alive: usize, stale: bool },
+    /// The same when all are alive and the operator asks for a switchover.
+    Switch { stale: bool },
     /// The same, while one server dies and the others are cut off: they fall silent first, then the
     /// dying one, all within dead-after; those alive return later.
     RuleInSilence { dies: usize, alive: usize },
@@ -202,6 +207,7 @@ pub struct State {
     /// Orders calls and answers.
     pub moment: u8,
     pub rulings_left: usize,
+    pub switchovers_left: usize,
     pub crashes_left: usize,
     pub timers_left: usize,
     pub grants_left: usize,
@@ -222,7 +228,7 @@ impl Hash for State {
         self.records.hash(hasher);
         self.clients.hash(hasher);
         (self.moment, self.rulings_left, self.crashes_left, self.timers_left).hash(hasher);
-        (self.grants_left, &self.served, &self.broken).hash(hasher);
+        (self.grants_left, self.switchovers_left, &self.served, &self.broken).hash(hasher);
     }
 }
 
@@ -292,6 +298,7 @@ impl World {
             clients: plan.scripts.iter().map(|script| Client::new(script, plan.window)).collect(),
             moment: 0,
             rulings_left: usize::MAX,
+            switchovers_left: plan.switchovers,
             crashes_left: plan.crashes,
             timers_left: usize::MAX,
             grants_left: plan.grants,
@@ -436,6 +443,13 @@ impl World {
                     events.push(Event::Rule { alive, stale: true });
                 }
             }
+            // With anybody dead it is refused, or a failover.
+            if state.switchovers_left > 0 {
+                events.push(Event::Switch { stale: false });
+                if self.plan.stale_pongs {
+                    events.push(Event::Switch { stale: true });
+                }
+            }
         }
         if state.crashes_left > 0 {
             events.extend(servers.clone().map(Event::Crash));
@@ -478,7 +492,19 @@ impl World {
                 let now = state.looks[*server];
                 self.ask(&mut next, *client, *call, *server, now)?;
             }
-            Event::Rule { alive, stale } => self.rule(&mut next, *alive, *stale)?,
+            Event::Rule { alive, stale } => self.rule(&mut next, *alive, *stale, false)?,
+            Event::Switch { stale } => {
+                let all = (1 << self.plan.servers) - 1;
+                self.rule(&mut next, all, *stale, true)?;
+                next.switchovers_left -= 1;
+                let promoted = &next.records[next.records.len() - 1].view.primary;
+                let former = &state.records[state.records.len() - 1].view.primary;
+                if promoted.incarnation == former.incarnation {
+                    // Nothing was switched: an ordinary ruling.
+                    return None;
+                }
+                count(&self.goals.switchovers);
+            }
             Event::RuleInSilence { dies, alive } => {
                 self.rule_in_silence(&mut next, *dies, *alive)?;
             }
@@ -676,15 +702,16 @@ impl World {
         }
     }
 
-    fn rule(&self, state: &mut State, alive: usize, stale: bool) -> Option<()> {
+    fn rule(&self, state: &mut State, alive: usize, stale: bool, switchover: bool) -> Option<()> {
         let living = self.living(state, alive, stale);
-        let scene = Scene { timing: self.ruling_timing(), dies: None, living };
+        let scene = Scene { timing: self.ruling_timing(), dies: None, living, switchover };
         self.carry_out(state, &scene)
     }
 
     fn rule_in_silence(&self, state: &mut State, dies: usize, alive: usize) -> Option<()> {
         let living = self.living(state, alive | 1 << dies, false);
-        let scene = Scene { timing: self.ruling_timing(), dies: Some(dies), living };
+        let scene =
+            Scene { timing: self.ruling_timing(), dies: Some(dies), living, switchover: false };
         self.crash(state, dies);
         self.carry_out(state, &scene)
     }

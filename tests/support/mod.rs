@@ -7,9 +7,11 @@
 
 pub mod cluster;
 pub mod logs;
+pub mod person;
 pub mod plain;
 pub mod process;
 pub mod proxy;
+pub mod screen;
 pub mod workload;
 
 use std::time::Duration;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::cli::terminal::tests::feed;
-use crate::protocol::view::{Member, Shown};
+use crate::protocol::view::{Member, Shown, View};
+use crate::time::Timestamp;
 use crate::types::{Epoch, Incarnation, ServerId, ViewId};
 
 fn shown() -> Shown {
@@ -38,7 +39,16 @@ fn reset_replies(command: &Command) -> Answer {
     match command {
         Command::PrepareReset => Answer::ResetPrepared("all is lost".to_owned()),
         Command::Reset => Answer::ResetDone("reset done".to_owned()),
-        Command::View | Command::Status | Command::Measure => panic!("not asked for"),
+        Command::View
+        | Command::Status
+        | Command::Measure
+        | Command::History
+        | Command::Explain
+        | Command::Switchover(_)
+        | Command::Drain { .. }
+        | Command::Undrain(_) => {
+            panic!("not asked for")
+        }
     }
 }
 
@@ -118,4 +128,61 @@ fn status_has_a_line_a_server_that_begins_with_its_id() {
     );
     let empty = Status { shown: Shown::default(), servers: Vec::new() };
     assert_eq!(status_text(&empty), "no view yet\nno servers known");
+}
+
+#[test]
+fn history_shows_each_change_with_its_age_its_members_and_its_reason() {
+    let member = shown().primary.unwrap();
+    let id = shown().view;
+    let view = View {
+        id,
+        primary: member.clone(),
+        backup: None,
+        joining: Some(Member { id: "s2".into(), ..member }),
+        since: id,
+        genesis: false,
+    };
+    let reason = "s2 joins".to_owned();
+    let change = ViewChange { at: Timestamp(1), view, phase: Phase::Active, reason };
+    let (_, output, errors, asked) =
+        run("history\n", |_| Answer::History(vec![(Duration::from_millis(2500), change.clone())]));
+    assert_eq!(output, "2.5s ago: view 7 active: primary s1, joining s2 (s2 joins)\n");
+    assert_eq!((errors.as_str(), asked), ("", vec![Command::History]));
+    let (_, output, ..) = run("history\n", |_| Answer::History(Vec::new()));
+    assert_eq!(output, "no view yet\n");
+}
+
+#[test]
+fn switchover_takes_an_id_or_none_and_a_refusal_says_why_on_stderr() {
+    let (_, output, errors, asked) = run("switchover\nswitchover s2\nswitchover a b\n", |asked| {
+        let waiting = Some("waiting for s1 to receive the state".to_owned());
+        match asked {
+            Command::Switchover(None) => Answer::SwitchedOver(Shown { waiting, ..shown() }),
+            _ => Answer::SwitchoverRefused("s2 is a spare".to_owned()),
+        }
+    });
+    assert_eq!(asked, [Command::Switchover(None), Command::Switchover(Some("s2".into()))]);
+    assert_eq!(
+        output,
+        "primary: s1 backup: none\nwaiting for s1 to receive the state\n\
+         unable to execute switchover\n"
+    );
+    assert_eq!(errors, "s2 is a spare\nInvalid switchover command\nusage: switchover [ID]\n");
+}
+
+#[test]
+fn drain_takes_an_id_and_perhaps_force_and_undrain_an_id() {
+    let input = "drain s2\ndrain s2 --force\nundrain s2\ndrain\ndrain s2 --now\n";
+    let (_, output, errors, asked) = run(input, |asked| match asked {
+        Command::Drain { force: false, .. } => Answer::DrainRefused("one of two".to_owned()),
+        Command::Undrain(_) => Answer::UndrainRefused("s2 is not drained".to_owned()),
+        _ => Answer::Drained("s2 is drained".to_owned()),
+    });
+    let drain = |force| Command::Drain { id: "s2".into(), force };
+    assert_eq!(asked, [drain(false), drain(true), Command::Undrain("s2".into())]);
+    assert_eq!(output, "unable to execute drain\ns2 is drained\nunable to execute undrain\n");
+    assert!(
+        errors.starts_with("one of two\ns2 is not drained\nInvalid drain command\n"),
+        "{errors}"
+    );
 }

@@ -61,6 +61,9 @@ pub enum FailureReason {
     },
     /// The client was closed.
     Closed,
+    /// Whoever waited for it does so no more. The program `client` says this on Ctrl-C; the library
+    /// itself never does.
+    GivenUp,
 }
 
 impl fmt::Display for Failure {
@@ -97,6 +100,7 @@ impl fmt::Display for FailureReason {
             FailureReason::ValueTooLarge { size, limit } => {
                 write!(f, "the value has {size} bytes, and at most {limit} are allowed")
             }
+            FailureReason::GivenUp => f.write_str("interrupted while waiting for the answer"),
             FailureReason::Closed => f.write_str("the client was closed before the answer came"),
         }
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::events::{Event, Events};
 use super::requests::Ids;
 use super::servers::Servers;
 use super::{Answer, FailureReason};
@@ -20,6 +21,10 @@ use crate::types::{Epoch, RequestId, ViewId};
 
 /// A request that is unanswered for so long is a reason to ask.
 const OVERDUE: Duration = Duration::from_millis(50);
+/// One that is unanswered for so long is worth a word to whoever waits for it.
+const TOLD: Duration = Duration::from_millis(100);
+/// Questions that the view server leaves unanswered before that is told, too.
+const TRIES_TOLD: u32 = 6;
 /// Between two questions then: a failover is noticed within one interval after the new primary is
 /// shown.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -121,6 +126,8 @@ pub(super) struct Finder {
     refused: bool,
     /// When it was last said that there is no primary, and what is waited for.
     none_said: Option<(Timestamp, String)>,
+    /// What whoever waits may want to be told.
+    pub(super) events: Events,
 }
 
 impl Finder {
@@ -137,6 +144,7 @@ impl Finder {
             unanswered: 0,
             refused: false,
             none_said: None,
+            events: Events::default(),
         }
     }
 
@@ -179,7 +187,14 @@ impl Finder {
     }
 
     /// Asks who is primary.
-    pub(super) fn ask(&mut self, now: Timestamp, ids: &mut Ids, outbox: &mut Outbox<Answer>) {
+    pub(super) fn ask(
+        &mut self,
+        now: Timestamp,
+        need: Need,
+        ids: &mut Ids,
+        outbox: &mut Outbox<Answer>,
+    ) {
+        self.tell_of_silence(now, need);
         let mut whom = vec![self.view_server];
         if self.unanswered >= TRIES {
             whom.extend(self.servers.next());
@@ -201,6 +216,21 @@ impl Finder {
         self.last_ask = Some(now);
         self.refused = false;
         self.unanswered = self.unanswered.saturating_add(1);
+    }
+
+    fn tell_of_silence(&mut self, now: Timestamp, need: Need) {
+        if !need.awaited {
+            return;
+        }
+        if let Some(address) = self.trusted()
+            && need.oldest.is_some_and(|oldest| now.since(oldest) >= TOLD)
+        {
+            let server = self.servers.short_name_of(address);
+            self.events.say(Event::Silent { server });
+        }
+        if self.unanswered >= TRIES_TOLD {
+            self.events.say(Event::ViewServerSilent { address: self.view_server });
+        }
     }
 
     /// An answer to [`Finder::ask`], or to anything else that was asked of the view server
@@ -246,8 +276,9 @@ impl Finder {
     /// Somebody says that there is no primary; the view server in answer to a question sent then.
     fn on_none(&mut self, now: Timestamp, shown: &Shown, asked: Option<Timestamp>) {
         let waiting = shown.waiting.clone();
-        self.none_said =
-            Some((now, waiting.unwrap_or_else(|| "no server is shown as primary".to_owned())));
+        let waiting = waiting.unwrap_or_else(|| "no server is shown as primary".to_owned());
+        self.events.say(Event::NoPrimary { waiting: waiting.clone() });
+        self.none_said = Some((now, waiting));
         if let (Some(target), Some(asked)) = (&mut self.target, asked)
             && target.standing != Standing::Doubted
             && shown.view >= target.view
@@ -328,6 +359,8 @@ impl Finder {
                 target.since = now;
                 self.refused = false;
                 self.none_said = None;
+                let servers = &self.servers;
+                self.events.is_well(|| servers.short_name_of(answerer));
                 return None;
             }
             // A late answer of the former primary does not call us back from its successor; but if
@@ -339,7 +372,10 @@ impl Finder {
             }
         }
         self.none_said = None;
-        self.follow(now, answerer, view, Standing::Proven)
+        let switch = self.follow(now, answerer, view, Standing::Proven);
+        let servers = &self.servers;
+        self.events.is_well(|| servers.short_name_of(answerer));
+        switch
     }
 
     /// A server says that it is not the serving primary.
@@ -358,6 +394,8 @@ impl Finder {
                 target.standing = Standing::Doubted;
                 target.since = now;
             }
+            let server = self.servers.short_name_of(answerer);
+            self.events.say(Event::Refused { server });
             let name = self.servers.name_of(answerer);
             let waiting = shown.waiting.clone();
             let waiting = waiting.unwrap_or_else(|| format!("{name} does not serve as primary"));
@@ -383,6 +421,10 @@ impl Finder {
             .and_then(|(previous, until)| (previous == address).then_some(until + BOUNCE))
             .filter(|&time| time > now);
         self.previous = self.target.take().map(|target| (target.address, now));
+        if self.previous.is_some_and(|(previous, _)| previous != address) {
+            let server = self.servers.short_name_of(address);
+            self.events.say(Event::NewPrimary { server });
+        }
         self.target = Some(Target { address, view, standing, since: now });
         Some(Switch { to: address, not_before })
     }

@@ -5,11 +5,13 @@
 //! and are simply repeated. A write is called "not executed" only if no datagram of it was sent.
 //!
 //! Reading order: `failure`, `finder` (who is primary), `requests` (repetition), `session`
-//! (numbers), `read` (long lists), `calls` (who waits for what), `answers` (what comes back).
+//! (numbers), `read` (long lists), `calls` (who waits for what), `answers` (what comes back),
+//! `events` (what those who wait may be told).
 //! Sockets, clocks and the handle that people use are in `runtime`.
 
 mod answers;
 mod calls;
+mod events;
 mod failure;
 mod finder;
 mod fresh;
@@ -23,6 +25,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use self::events::Event;
 pub use self::failure::{Failure, FailureOutcome, FailureReason};
 
 use self::calls::{Calls, Task};
@@ -189,7 +192,8 @@ impl ClientProcess {
             self.session.phase = Phase::Closed;
         }
         if self.ask_due().is_some_and(|due| due <= now) {
-            self.finder.ask(now, &mut self.ids, outbox);
+            let need = self.need();
+            self.finder.ask(now, need, &mut self.ids, outbox);
         }
     }
 
@@ -260,9 +264,18 @@ impl ClientProcess {
         }
     }
 
+    fn need(&self) -> Need {
+        Need { awaited: self.calls.need_primary(), oldest: self.requests.oldest() }
+    }
+
     fn ask_due(&self) -> Option<Timestamp> {
-        let need = Need { awaited: self.calls.need_primary(), oldest: self.requests.oldest() };
-        self.finder.ask_due(need)
+        self.finder.ask_due(self.need())
+    }
+
+    /// The oldest thing that a waiting caller may want to be told and that was not taken yet. What
+    /// nobody takes is forgotten.
+    pub fn take_event(&mut self) -> Option<Event> {
+        self.finder.events.take()
     }
 }
 
@@ -307,7 +320,9 @@ impl Process for ClientProcess {
             | Message::Transfer(_)
             | Message::TransferAck(_)
             | Message::ViewRequest(_)
-            | Message::Request(_) => return,
+            | Message::Request(_)
+            | Message::StatusRequest(_)
+            | Message::StatusReply(_) => return,
         }
         self.pump(now, outbox);
     }

@@ -44,6 +44,14 @@ impl Servers {
         self.turn
     }
 
+    /// For people who know where their servers are: `s1`, or the address of one without a name.
+    pub(super) fn short_name_of(&self, address: SocketAddr) -> String {
+        match self.names.get(&address) {
+            Some(Some(name)) => name.to_string(),
+            Some(None) | None => format!("the server at {address}"),
+        }
+    }
+
     /// For people: `s1 at 127.0.0.1:5010`.
     pub(super) fn name_of(&self, address: SocketAddr) -> String {
         match self.names.get(&address) {

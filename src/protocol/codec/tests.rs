@@ -6,6 +6,9 @@ use crate::kv::command::{Command, Key, Operation, OperationResult, Origin, Value
 use crate::kv::session::SessionState;
 use crate::kv::transfer::Item;
 use crate::protocol::message::*;
+use crate::protocol::status::{
+    ChangeLine, ClusterStatus, CopyStatus, ServerLine, Status, StatusReply, StatusRequest,
+};
 use crate::protocol::view::{Member, Micros, Phase, Record, Shown, Stamp, View};
 use crate::types::{
     Epoch, HistoryId, Incarnation, OperationNumber, RequestId, RequestNumber, ServerId, SessionId,
@@ -240,7 +243,55 @@ fn samples() -> Vec<Message> {
             outcome,
         }));
     }
+    let (client, id) = (Incarnation(1), RequestId(2));
+    samples.push(Message::StatusRequest(StatusRequest { client, id, padding: "  ".to_owned() }));
+    for status in statuses() {
+        samples.push(Message::StatusReply(StatusReply { client, id, status }.into()));
+    }
     samples
+}
+
+fn statuses() -> [Status; 2] {
+    let name = ServerId::from("s1");
+    let cluster = ClusterStatus {
+        incarnation: Incarnation(7),
+        view: view(),
+        phase: Some(Phase::Proposed),
+        primary: Some(name.clone()),
+        backup: None,
+        waiting: Some("waiting for s2".to_owned()),
+        timing: Timing::default(),
+        servers: vec![ServerLine {
+            id: name.clone(),
+            role: "primary".to_owned(),
+            alive: true,
+            synced: true,
+            silent: None,
+            incarnation: Some(Incarnation(8)),
+            address: "127.0.0.1:5010".parse().unwrap(),
+        }],
+        servers_left_out: 1,
+        changes: vec![ChangeLine {
+            view: view(),
+            phase: Phase::Active,
+            primary: name.clone(),
+            backup: None,
+            joining: None,
+            reason: "s2 does not answer".to_owned(),
+            ago: Micros(5),
+        }],
+    };
+    let copy = CopyStatus {
+        id: name,
+        incarnation: Incarnation(8),
+        role: "primary".to_owned(),
+        view: 3,
+        peer: None,
+        synced: true,
+        keys: 4,
+        operations: OperationNumber(5),
+    };
+    [Status::ViewServer(Box::new(cluster)), Status::Server(Box::new(copy))]
 }
 
 /// A number for each variant, so that a new one cannot be forgotten in `samples`.
@@ -268,6 +319,8 @@ fn variant(message: &Message) -> usize {
         Message::ViewReply(_) => 19,
         Message::Request(_) => 20,
         Message::Reply(_) => 21,
+        Message::StatusRequest(_) => 22,
+        Message::StatusReply(_) => 23,
     }
 }
 
@@ -283,7 +336,7 @@ fn key(text: &str) -> Option<Key> {
 
 #[test]
 fn every_message_survives_the_wire() {
-    let mut seen = [false; 22];
+    let mut seen = [false; 24];
     for message in samples() {
         let line = encoded(&message);
         assert!(line.starts_with(TAG_PREFIX), "{line}");
@@ -291,7 +344,7 @@ fn every_message_survives_the_wire() {
         assert_eq!(decode(line.as_bytes()), Ok(message.clone()), "{line}");
         seen[variant(&message)] = true;
     }
-    assert_eq!(seen, [true; 22]);
+    assert_eq!(seen, [true; 24]);
 }
 
 #[test]

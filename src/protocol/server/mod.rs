@@ -20,6 +20,7 @@ mod backup;
 mod intake;
 mod membership;
 mod primary;
+mod progress;
 mod reads;
 mod replication;
 mod state_transfer;
@@ -44,8 +45,9 @@ use crate::protocol::server::intake::{Asker, plain_failure};
 use crate::protocol::server::membership::Membership;
 use crate::protocol::server::primary::{Primary, Scope};
 use crate::protocol::server::state_transfer::Joining;
+use crate::protocol::status::{CopyStatus, StatusReply, StatusRequest};
 use crate::protocol::view::{Member, Phase, Record, Shown, Stamp};
-use crate::protocol::{Effect, Outbox, Process};
+use crate::protocol::{self, Effect, Outbox, Process};
 use crate::time::Timestamp;
 use crate::types::{CallId, Incarnation, OperationNumber, ServerId, ViewId};
 
@@ -603,6 +605,14 @@ impl Server {
         }
     }
 
+    fn status_reply(&self, request: &StatusRequest) -> Option<StatusReply> {
+        request.budget()?;
+        let Status { id, incarnation, role, view, peer, synced, keys, operations } = self.status();
+        let copy = CopyStatus { id, incarnation, role, view, peer, synced, keys, operations };
+        let status = protocol::status::Status::Server(Box::new(copy));
+        Some(StatusReply { client: request.client, id: request.id, status })
+    }
+
     fn entries(&self, position: &Position) -> Answer {
         let (mut entries, mut bytes) = (Vec::new(), 0);
         let mut index = position.index;
@@ -827,6 +837,11 @@ impl Process for Server {
                 };
                 outbox.send(from, Message::ProbeAnswer(answer));
             }
+            Message::StatusRequest(request) => {
+                if let Some(reply) = self.status_reply(&request) {
+                    outbox.send(from, Message::StatusReply(reply.into()));
+                }
+            }
             Message::ViewAnswer(_)
             | Message::Success(_)
             | Message::Fail(_)
@@ -834,7 +849,8 @@ impl Process for Server {
             | Message::Announce(_)
             | Message::Pong(_)
             | Message::ViewReply(_)
-            | Message::Reply(_) => {}
+            | Message::Reply(_)
+            | Message::StatusReply(_) => {}
         }
     }
 

@@ -17,6 +17,7 @@ use crate::protocol::counts::Aside;
 use crate::protocol::message::{Link, Message, Offer, Transfer, TransferAck, Verdict};
 use crate::protocol::round_trip::RoundTrip;
 use crate::protocol::server::backup::Backup;
+use crate::protocol::server::progress::Progress;
 use crate::protocol::server::replication::{Patience, Pipeline, Window, Wire, patience_for};
 use crate::time::{Timestamp, earlier};
 use crate::types::{OperationNumber, ViewId};
@@ -77,8 +78,8 @@ struct Stream {
     probe_acked: u64,
     /// The operation at which the walk ended.
     ended: Option<OperationNumber>,
-    /// Keys that the walk has visited, to be shown.
-    walked: Aside<usize>,
+    /// For people.
+    progress: Aside<Progress>,
     /// When more leaves, if there is room for it: at once, but not before what has arrived meanwhile
     /// is handled.
     next_at: Option<Timestamp>,
@@ -128,7 +129,9 @@ impl Sender {
         match &self.stage {
             Stage::AwaitingOffer => (0, all),
             // Keys may have vanished since they were visited.
-            Stage::Streaming(stream) if stream.ended.is_none() => (stream.walked.0.min(all), all),
+            Stage::Streaming(stream) if stream.ended.is_none() => {
+                (stream.progress.0.walked().min(all), all)
+            }
             Stage::Streaming(_) | Stage::Following { .. } => (all, all),
         }
     }
@@ -348,7 +351,7 @@ impl Stream {
             probe_sent: 0,
             probe_acked: 0,
             ended: None,
-            walked: Aside(0),
+            progress: Aside::default(),
             next_at: None,
         }
     }
@@ -382,11 +385,11 @@ impl Stream {
             if self.ready.is_empty() && self.ended.is_none() {
                 let mut items = Vec::new();
                 self.walk.advance(replica, budget, &mut items);
-                let begins = |item: &&Item| matches!(item, Item::List { start: 0, .. });
-                self.walked.0 += items.iter().filter(begins).count();
                 if self.walk == Walk::Finished {
                     self.ended = Some(replica.applied());
                 }
+                let walked = (replica.store().len(), self.ended.is_some());
+                self.progress.0.walk(now, &items, walked, to.peer);
                 self.extend(items);
             }
             if self.ready.is_empty() {

@@ -1,5 +1,6 @@
-//! What the view server does next: the rules of view changes, as a function of
-//! the record and of who is alive. Nothing is changed here.
+//! What the view server does next, or why nothing: the rules of view changes, as a function of
+//! the record, of who is alive and of what the operator wishes. Nothing is changed here, and no
+//! rule is written down a second time: `explain` tells what [`Wait`] says.
 //!
 //! ```text
 //!            spare joins          caught up            synced
@@ -7,7 +8,8 @@
 //!     ^  ^                    | S lost        | S lost                |
 //!     |  +--------------------+---------------+-----------------------+ B lost, P has answered since
 //!     |                                                               |
-//!     |    B adopted it, P's lease is over                            | P lost, B is alive
+//!     |    B adopted it, P's lease is over                            | P lost or asked to hand
+//!     |                                                               | over, B is alive
 //!     +------------------------------------------- [B,-] <------------+
 //!
 //!   (..) active   [..] proposed
@@ -18,9 +20,10 @@ use crate::protocol::counts::Cause;
 use crate::protocol::message::ReportKind;
 use crate::protocol::view::{Member, Phase, Record, View};
 use crate::protocol::view_server::recovery::{Outcome, Recovery};
+use crate::protocol::view_server::roster::Tracked;
 use crate::protocol::view_server::{Mode, ViewServer};
 use crate::time::Timestamp;
-use crate::types::{Epoch, HistoryId, Incarnation, ViewId};
+use crate::types::{Epoch, HistoryId, Incarnation, ServerId, ViewId};
 
 /// What to do next.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,12 +40,76 @@ pub enum Step {
     RecordLease,
 }
 
+/// Why there is nothing to do but wait.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Wait {
+    /// This process has just started or was stopped: nobody is judged yet.
+    Listening,
+    /// There is no record: `recovery` knows for whom it waits.
+    Recovering,
+    /// Both copies answer.
+    Nothing,
+    /// No eligible server answers, and no other may be promoted.
+    Copies,
+    /// The suspect is to be left out as soon as the primary has answered a ping sent since.
+    Answer {
+        /// It is silent, or was reported.
+        suspect: Member,
+        /// What is wrong with it.
+        why: Lacking,
+        /// Who serves alone then.
+        primary: Member,
+    },
+    /// The primary has not heard yet that it serves alone; before that nobody joins.
+    Adoption(Member),
+    /// Nobody can join, each for a reason of its own.
+    Spare(Vec<(ServerId, Unfit)>),
+    /// The joiner receives the state.
+    Transfer(Member),
+    /// The joiner that caught up is to be synced in the proposed view.
+    Sync(Member),
+    /// The proposed primary has not adopted its view yet.
+    Takeover(Member),
+    /// The former primary may hold a read lease until then.
+    Lease(Member, Timestamp),
+    /// The proposed primary is silent, and the former one cannot go on either.
+    Either(Member, Option<Member>),
+    /// A first view is proposed to a server that is silent, and nobody else is there.
+    First(Member),
+}
+
+/// Why a server cannot join now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unfit {
+    /// It does not answer, or never has.
+    Silent,
+    /// Its joins have failed; it rests until then.
+    Rests(Timestamp),
+    /// It holds a copy of another history.
+    Foreign,
+    /// The operator has drained it.
+    Drained,
+}
+
+/// Why a member is to be left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lacking {
+    /// It does not answer.
+    Life,
+    /// The primary has reported it stalled or diverged.
+    Progress,
+    /// The operator drains it.
+    Leave,
+}
+
 /// The next record, as a change of the present one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Change {
     kind: Kind,
     /// The joiner that is dropped because its join failed.
     pub failed_join: Option<Member>,
+    /// The operator asked for it.
+    is_wish: bool,
     /// For people.
     pub reason: String,
 }
@@ -65,7 +132,7 @@ enum Kind {
 
 impl Change {
     fn new(kind: Kind, reason: impl Into<String>) -> Change {
-        Change { kind, failed_join: None, reason: reason.into() }
+        Change { kind, failed_join: None, is_wish: false, reason: reason.into() }
     }
 
     /// The reason as one word, in view of the record that it changes.
@@ -74,6 +141,8 @@ impl Change {
         match &self.kind {
             Kind::Activate if record.keeps_primary() => Cause::Synced,
             Kind::Activate => Cause::TakenOver,
+            Kind::Promote(_) if self.is_wish => Cause::Switchover,
+            Kind::Alone(_) if self.is_wish => Cause::Drained,
             Kind::Alone(_) if self.failed_join.is_some() => Cause::Stalled,
             Kind::Alone(_) if record.view.joining.is_some() => Cause::JoinerLost,
             Kind::Alone(_) => Cause::BackupLost,
@@ -127,18 +196,21 @@ impl Change {
 }
 
 impl ViewServer {
-    /// What to do next; none if there is nothing to do but wait.
-    pub(super) fn next_step(&self, now: Timestamp) -> Option<Step> {
+    /// What to do next, or why nothing.
+    pub(super) fn next_step(&self, now: Timestamp) -> Result<Step, Wait> {
+        if now < self.listens_until {
+            return Err(Wait::Listening);
+        }
         let record = match &self.mode {
-            Mode::Recovering(_) => return self.next_recovery_step(now),
+            Mode::Recovering(_) => return self.next_recovery_step(now).ok_or(Wait::Recovering),
             Mode::Running(record) => record,
         };
         if record.lease < self.timing().lease().into() {
-            return Some(Step::RecordLease);
+            return Ok(Step::RecordLease);
         }
         let suspect = self.suspect(now, record);
         if suspect.is_none() && self.suspicion.is_some() {
-            return Some(Step::Absolve);
+            return Ok(Step::Absolve);
         }
         match record.phase {
             Phase::Active => self.next_step_active(now, record, suspect),
@@ -150,19 +222,27 @@ impl ViewServer {
         self.roster.is_alive(now, self.timing(), member)
     }
 
-    /// The member that would be left out if the last active primary turns out to be alive, with
-    /// whether it was reported (rather than silent).
-    fn suspect<'a>(&self, now: Timestamp, record: &'a Record) -> Option<(&'a Member, bool)> {
+    /// The member that would be left out if the last active primary turns out to be alive, and why.
+    fn suspect<'a>(&self, now: Timestamp, record: &'a Record) -> Option<(&'a Member, Lacking)> {
         let view = &record.view;
         match &view.backup {
             Some(backup) => {
                 let failed = [ReportKind::Stalled, ReportKind::Diverged];
-                let reported = self.reports(&view.primary, backup, &failed);
-                (reported || !self.alive(now, backup)).then_some((backup, reported))
+                let why = if self.reports(&view.primary, backup, &failed) {
+                    Lacking::Progress
+                } else if !self.alive(now, backup) {
+                    Lacking::Life
+                } else if self.is_drained(backup.incarnation) {
+                    Lacking::Leave
+                } else {
+                    return None;
+                };
+                Some((backup, why))
             }
             None => {
                 let promotes = record.phase == Phase::Proposed && !record.eligible.is_empty();
-                (promotes && !self.alive(now, &view.primary)).then_some((&view.primary, false))
+                (promotes && !self.alive(now, &view.primary))
+                    .then_some((&view.primary, Lacking::Life))
             }
         }
     }
@@ -171,20 +251,27 @@ impl ViewServer {
     /// answered a ping that was sent after the suspicion. Else (1. P dies .. 2. B is cut off for
     /// longer than P is missed .. 3. B is left out for a primary that is already dead) the last
     /// copy would be thrown away (D52).
-    fn leave_out(&self, suspect: &Member, reported: bool, primary: &Member) -> Option<Step> {
+    fn leave_out(&self, suspect: &Member, why: Lacking, primary: &Member) -> Result<Step, Wait> {
         match self.suspicion {
             Some(suspicion) if suspicion.of == suspect.incarnation => {
-                let known = self.roster.known(primary)?;
-                (known.answered > suspicion.after).then(|| {
-                    let why = if reported { "is stalled or diverged" } else { "does not answer" };
-                    let kind = Kind::Alone(primary.clone());
-                    Step::Change(Change {
-                        failed_join: reported.then(|| suspect.clone()),
-                        ..Change::new(kind, format!("{suspect} {why}"))
-                    })
-                })
+                let known = self.roster.known(primary);
+                if known.is_none_or(|known| known.answered <= suspicion.after) {
+                    let (suspect, primary) = (suspect.clone(), primary.clone());
+                    return Err(Wait::Answer { suspect, why, primary });
+                }
+                let (is, has_failed) = match why {
+                    Lacking::Life => ("does not answer", false),
+                    Lacking::Progress => ("is stalled or diverged", true),
+                    Lacking::Leave => ("is drained", false),
+                };
+                let kind = Kind::Alone(primary.clone());
+                Ok(Step::Change(Change {
+                    failed_join: has_failed.then(|| suspect.clone()),
+                    is_wish: why == Lacking::Leave,
+                    ..Change::new(kind, format!("{suspect} {is}"))
+                }))
             }
-            Some(_) | None => Some(Step::Suspect(suspect.incarnation)),
+            Some(_) | None => Ok(Step::Suspect(suspect.incarnation)),
         }
     }
 
@@ -192,65 +279,84 @@ impl ViewServer {
         &self,
         now: Timestamp,
         record: &Record,
-        suspect: Option<(&Member, bool)>,
-    ) -> Option<Step> {
+        suspect: Option<(&Member, Lacking)>,
+    ) -> Result<Step, Wait> {
         let view = &record.view;
         let primary = &view.primary;
         if !self.alive(now, primary) {
             // A joiner or a spare is never promoted: without a living backup there is only waiting.
-            let backup = view.backup.as_ref().filter(|backup| self.alive(now, backup))?;
+            let backup = view.backup.as_ref().filter(|backup| self.alive(now, backup));
+            let backup = backup.ok_or(Wait::Copies)?;
             let reason = format!("{primary} does not answer");
-            return Some(Step::Change(Change::new(Kind::Promote(backup.clone()), reason)));
+            return Ok(Step::Change(Change::new(Kind::Promote(backup.clone()), reason)));
         }
-        if let Some((suspect, reported)) = suspect {
-            return self.leave_out(suspect, reported, primary);
+        if let Some((suspect, why)) = suspect {
+            return self.leave_out(suspect, why, primary);
         }
-        if view.backup.is_some() {
-            return None;
+        if let Some(backup) = &view.backup {
+            // As after the loss of the primary: it stays eligible until its successor is in charge,
+            // and goes on if that one falls silent before.
+            if self.hands_over(record, backup) {
+                let reason = format!("switchover from {primary} to {backup}");
+                let change = Change::new(Kind::Promote(backup.clone()), reason);
+                return Ok(Step::Change(Change { is_wish: true, ..change }));
+            }
+            return Err(Wait::Nothing);
         }
         let Some(joining) = &view.joining else {
             // The primary must have heard that it is in charge of this view first.
             let adopted = self.roster.known(primary).and_then(|known| known.adopted);
             if adopted < Some(record.stamp()) {
-                return None;
+                return Err(Wait::Adoption(primary.clone()));
             }
-            let spare = self.pick_spare(now, record)?;
+            let spare = self.pick_spare(now, record).map_err(Wait::Spare)?;
             let reason = format!("{spare} joins");
-            return Some(Step::Change(Change::new(Kind::Join(spare), reason)));
+            return Ok(Step::Change(Change::new(Kind::Join(spare), reason)));
         };
         let failed = [ReportKind::Stalled, ReportKind::Diverged];
         if self.reports(primary, joining, &failed) {
             let reason = format!("the join of {joining} made no progress");
             let change = Change::new(Kind::Alone(primary.clone()), reason);
-            return Some(Step::Change(Change { failed_join: Some(joining.clone()), ..change }));
+            return Ok(Step::Change(Change { failed_join: Some(joining.clone()), ..change }));
         }
         if !self.alive(now, joining) {
             let reason = format!("{joining} does not answer");
-            return Some(Step::Change(Change::new(Kind::Alone(primary.clone()), reason)));
+            return Ok(Step::Change(Change::new(Kind::Alone(primary.clone()), reason)));
         }
-        self.reports(primary, joining, &[ReportKind::CaughtUp]).then(|| {
-            let reason = format!("{joining} has caught up");
-            Step::Change(Change::new(Kind::Pair(joining.clone()), reason))
-        })
+        if self.is_drained(joining.incarnation) {
+            let reason = format!("{joining} is drained");
+            let change = Change::new(Kind::Alone(primary.clone()), reason);
+            return Ok(Step::Change(Change { is_wish: true, ..change }));
+        }
+        if !self.reports(primary, joining, &[ReportKind::CaughtUp]) {
+            return Err(Wait::Transfer(joining.clone()));
+        }
+        let reason = format!("{joining} has caught up");
+        Ok(Step::Change(Change::new(Kind::Pair(joining.clone()), reason)))
     }
 
     fn next_step_proposed(
         &self,
         now: Timestamp,
         record: &Record,
-        suspect: Option<(&Member, bool)>,
-    ) -> Option<Step> {
+        suspect: Option<(&Member, Lacking)>,
+    ) -> Result<Step, Wait> {
         let view = &record.view;
         let primary = &view.primary;
         if record.keeps_primary() {
-            let backup = view.backup.as_ref()?;
+            let Some(backup) = &view.backup else { return Err(Wait::Takeover(primary.clone())) };
             let synced = [ReportKind::Synced];
             if self.reports(primary, backup, &synced) || self.reports(backup, backup, &synced) {
                 let reason = format!("{backup} is synced");
-                return Some(Step::Change(Change::new(Kind::Activate, reason)));
+                return Ok(Step::Change(Change::new(Kind::Activate, reason)));
             }
-            let (suspect, reported) = suspect.filter(|_| self.alive(now, primary))?;
-            return self.leave_out(suspect, reported, primary);
+            let Some((suspect, why)) = suspect else {
+                return Err(Wait::Sync(backup.clone()));
+            };
+            if !self.alive(now, primary) {
+                return Err(Wait::Copies);
+            }
+            return self.leave_out(suspect, why, primary);
         }
         if self.alive(now, primary) {
             // 1. the proposed primary adopts its view and dies .. 2. this process was stopped all
@@ -259,39 +365,68 @@ impl ViewServer {
             let adopted = self.roster.known(primary).is_some_and(|known| {
                 known.adopted >= Some(record.stamp()) && known.answered > self.paused_after
             });
-            let ready = adopted && self.lease_is_over(now, record);
-            return ready.then(|| {
-                let reason = format!("{primary} takes over");
-                Step::Change(Change::new(Kind::Activate, reason))
-            });
+            if !adopted {
+                return Err(Wait::Takeover(primary.clone()));
+            }
+            if let Some(last) = &record.last_primary
+                && !self.lease_is_over(now, record)
+            {
+                return Err(Wait::Lease(last.clone(), self.lease_end(record)));
+            }
+            let reason = format!("{primary} takes over");
+            return Ok(Step::Change(Change::new(Kind::Activate, reason)));
         }
         if record.eligible.is_empty() {
-            let first = self.pick_first(now, Some(record.history))?;
+            let first = self.pick_first(now, Some(record.history));
+            let first = first.ok_or_else(|| Wait::First(primary.clone()))?;
             let reason = format!("{primary} does not answer, and nothing was stored yet");
-            return Some(Step::Change(Change::new(Kind::BeginWith(first), reason)));
+            return Ok(Step::Change(Change::new(Kind::BeginWith(first), reason)));
         }
         // The view never served, so the last active primary still holds everything.
-        let last = record.last_primary.as_ref()?;
-        if !self.alive(now, last) || !record.is_eligible(last.incarnation) {
-            return None;
+        let last = record.last_primary.as_ref();
+        let goes_on =
+            |last: &&Member| self.alive(now, last) && record.is_eligible(last.incarnation);
+        match (suspect, last.filter(goes_on)) {
+            (Some((suspect, why)), Some(last)) => self.leave_out(suspect, why, last),
+            (Some(_) | None, Some(_) | None) => Err(Wait::Either(primary.clone(), last.cloned())),
         }
-        let (suspect, reported) = suspect?;
-        self.leave_out(suspect, reported, last)
     }
 
     /// The server that joins next: any that is alive and holds no copy of another history; those
-    /// whose joins failed come last, and not before they have rested.
-    fn pick_spare(&self, now: Timestamp, record: &Record) -> Option<Member> {
-        let candidates = self.roster.iter().filter(|(_, tracked)| {
-            tracked.is_alive(now, self.timing())
-                && tracked.joins_again <= now
-                && tracked.known.as_ref().is_some_and(|known| {
-                    !record.is_eligible(known.incarnation)
-                        && !known.is_foreign(Some(record.history))
-                })
-        });
-        let (id, _) = candidates.min_by_key(|(id, tracked)| (tracked.failed_joins, *id))?;
-        self.roster.member(id)
+    /// whose joins failed come last, and not before they have rested. Who has just handed over comes
+    /// first: its copy lacks next to nothing. Without any, why each of them cannot.
+    fn pick_spare(
+        &self,
+        now: Timestamp,
+        record: &Record,
+    ) -> Result<Member, Vec<(ServerId, Unfit)>> {
+        let mut unfit = Vec::new();
+        let mut fit = Vec::new();
+        for (id, tracked) in self.roster.iter() {
+            let known = tracked.known.as_ref();
+            if known.is_some_and(|known| record.is_eligible(known.incarnation)) {
+                continue;
+            }
+            let former = known.is_some_and(|known| self.has_handed_over(known.incarnation));
+            match (self.unfit(now, record, tracked), self.roster.member(id)) {
+                (None, Some(member)) => fit.push(((tracked.failed_joins, !former), member)),
+                (why, _) => unfit.push((id.clone(), why.unwrap_or(Unfit::Silent))),
+            }
+        }
+        // They stand in the order of their ids, and the first of equals is taken.
+        fit.into_iter().min_by_key(|(key, _)| *key).map(|(_, member)| member).ok_or(unfit)
+    }
+
+    /// Why a server that holds nothing of value cannot join now; none if it can.
+    pub(super) fn unfit(&self, now: Timestamp, record: &Record, spare: &Tracked) -> Option<Unfit> {
+        let known = spare.known.as_ref().filter(|_| spare.is_alive(now, self.timing()));
+        match known {
+            None => Some(Unfit::Silent),
+            Some(known) if known.is_foreign(Some(record.history)) => Some(Unfit::Foreign),
+            Some(known) if self.is_drained(known.incarnation) => Some(Unfit::Drained),
+            Some(_) if spare.joins_again > now => Some(Unfit::Rests(spare.joins_again)),
+            Some(_) => None,
+        }
     }
 
     /// The server that an empty history begins with: never one that holds a copy of another

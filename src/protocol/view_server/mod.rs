@@ -7,12 +7,17 @@
 //! everybody again before it judges anyone.
 //!
 //! Reading order: `roster` (who is alive), `judge` (what to do next), `recovery` (without a
-//! record), then this file, which carries it out. The counterpart of its pings is
-//! `protocol::server::membership`.
+//! record), `handover` (what the operator asks for), then this file, which carries it out, and
+//! `explain` (why). The counterpart of its pings is `protocol::server::membership`.
 
+mod changes;
+mod explain;
+mod handover;
 mod judge;
+mod notices;
 mod recovery;
 mod roster;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -27,12 +32,17 @@ use crate::config::{Timing, lease_wait};
 use crate::protocol::counts::Cause;
 use crate::protocol::message::{Message, Ping, Pong, Refused, ReportKind, ViewReply, ViewRequest};
 use crate::protocol::view::{Member, Micros, Phase, Record, Shown, View};
+use crate::protocol::view_server::changes::Changes;
+use crate::protocol::view_server::handover::Handover;
 use crate::protocol::view_server::judge::Step;
+use crate::protocol::view_server::notices::Notices;
 use crate::protocol::view_server::recovery::Recovery;
 use crate::protocol::view_server::roster::{Heard, Nonce, Roster};
 use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
 use crate::types::{CallId, Epoch, HistoryId, Incarnation, ServerId, ViewId};
+
+pub use changes::{CHANGES, ViewChange};
 
 /// What stands in the view server's state file.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -41,6 +51,9 @@ pub struct DurableRecord {
     pub record: Record,
     /// Advertised addresses of all known servers.
     pub addresses: BTreeMap<ServerId, SocketAddr>,
+    /// Processes that the operator has drained: they do not join. Lost with the record.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drained: BTreeMap<ServerId, Incarnation>,
 }
 
 /// How a view server is set up.
@@ -61,6 +74,22 @@ pub enum Command {
     View,
     /// Everything the view server knows of the servers.
     Status,
+    /// The last view changes, with the reason of each.
+    History,
+    /// Let the backup become primary, without a failure; with an id, only if that is the backup.
+    /// Answered when the former primary is backup again, or when that takes long.
+    Switchover(Option<ServerId>),
+    /// Why does the view server do what it does, or nothing?
+    Explain,
+    /// Take a server out of service; with `force` also if that leaves a single copy for a while.
+    Drain {
+        /// Which.
+        id: ServerId,
+        /// A single copy is accepted.
+        force: bool,
+    },
+    /// Let a drained server join again.
+    Undrain(ServerId),
     /// What would `Reset` do? Changes nothing.
     PrepareReset,
     /// Give up all data and begin an empty history.
@@ -76,6 +105,20 @@ pub enum Answer {
     View(Shown),
     /// To `Status`.
     Status(Status),
+    /// To `History`: how long ago each change was, and the change; the oldest first.
+    History(Vec<(Duration, ViewChange)>),
+    /// To `Switchover`: who serves now. Without a backup, it says what that waits for.
+    SwitchedOver(Shown),
+    /// To `Switchover`: the primary is the same as before, and why; what would help.
+    SwitchoverRefused(String),
+    /// To `Explain`: sentences, a line each.
+    Explained(Vec<String>),
+    /// To `Drain` and `Undrain`: what is so now.
+    Drained(String),
+    /// To `Drain`: why not, and what would help.
+    DrainRefused(String),
+    /// To `Undrain`: there is nothing to undo.
+    UndrainRefused(String),
     /// To `PrepareReset`: what would be lost and who may still hold it; ask for confirmation.
     ResetPrepared(String),
     /// To `PrepareReset` and `Reset`: not allowed, and why.
@@ -112,7 +155,7 @@ pub struct Status {
 pub struct ServerStatus {
     /// Name.
     pub id: ServerId,
-    /// `primary`, `backup`, `joining`, `spare`; `proposed primary` during a promotion.
+    /// `primary`, `backup`, `joining`, `spare`, `drained`; `proposed primary` during a promotion.
     pub role: String,
     /// Heard from within dead-after.
     pub alive: bool,
@@ -185,7 +228,15 @@ pub struct ViewServer {
     /// Whether this process has recorded anything: from then on a newer record elsewhere means
     /// that another view server has taken over.
     has_decided: bool,
+    /// For people; decides nothing.
+    changes: Changes,
+    /// The same.
+    notices: Notices,
     queries: Vec<Query>,
+    /// What the operator has asked for and is not answered yet.
+    handover: Option<Handover>,
+    /// Durable. Names the process: another one with the same id is not meant.
+    drained: BTreeMap<ServerId, Incarnation>,
     /// Messages were taken in since anything was decided. What arrives together is judged
     /// together: the first of two pongs must not look like the only one.
     decision_due: bool,
@@ -200,8 +251,11 @@ impl ViewServer {
         for (id, address) in &config.hosts {
             roster.expect(now, id.clone(), *address);
         }
+        let (mut changes, mut drained) = (Changes::default(), BTreeMap::new());
         let (mode, listens_until, former_lease) = match durable {
-            Some(DurableRecord { record, addresses }) => {
+            Some(DurableRecord { record, addresses, drained: kept }) => {
+                drained = kept;
+                changes.note(now, &record, "found in the record when the view server started");
                 for (id, address) in addresses {
                     roster.expect(now, id, address);
                 }
@@ -231,7 +285,11 @@ impl ViewServer {
             started: now,
             paused_after: 0,
             has_decided: false,
+            changes,
+            notices: Notices::default(),
             queries: Vec::new(),
+            handover: None,
+            drained,
             decision_due: false,
         }
     }
@@ -243,6 +301,11 @@ impl ViewServer {
             Mode::Recovering(_) => None,
             Mode::Running(record) => Some(record),
         }
+    }
+
+    /// The last view changes, oldest first: [`CHANGES`] of them at most.
+    pub fn view_changes(&self) -> impl DoubleEndedIterator<Item = &ViewChange> + ExactSizeIterator {
+        self.changes.iter()
     }
 
     fn timing(&self) -> &Timing {
@@ -266,6 +329,7 @@ impl ViewServer {
             for query in &mut self.queries {
                 query.until = query.until.max(until);
             }
+            self.resume_handover(now);
         }
         self.last_event = now;
     }
@@ -288,18 +352,18 @@ impl ViewServer {
         }
         // A step may make the next one possible; a view needs no more than a few.
         for _ in 0..8 {
-            if now < self.listens_until {
-                break;
-            }
-            let Some(step) = self.next_step(now) else { break };
+            let Ok(step) = self.next_step(now) else { break };
             self.take(now, step, outbox);
         }
+        self.end_handover(now, outbox);
         for (address, to, nonce) in self.roster.due_pings(now, &self.config.timing) {
             let ping = self.ping(to, nonce);
             outbox.counts.pings += 1;
             outbox.send(address, Message::Ping(Box::new(ping)));
         }
+        self.hasten_handover(now);
         self.answer_queries(now, outbox);
+        self.notice(now);
     }
 
     fn ping(&mut self, to: Option<Incarnation>, nonce: Nonce) -> Ping {
@@ -385,9 +449,14 @@ impl ViewServer {
             "view change: {reason}"
         );
         self.roster.ping_soon(now, Some(&record));
+        if let Mode::Running(former) = &self.mode {
+            // Who is left out is told at once, too: a deposed primary can name its successor then.
+            self.roster.ping_soon(now, Some(former));
+        }
         if let (Phase::Active, Some(backup)) = (record.phase, &record.view.backup) {
             self.roster.undamp(backup);
         }
+        self.changes.note(now, &record, reason);
         self.mode = Mode::Running(record);
         self.suspicion = None;
         self.has_decided = true;
@@ -397,7 +466,8 @@ impl ViewServer {
     fn persist(&self, outbox: &mut Outbox<Answer>) {
         if let Mode::Running(record) = &self.mode {
             let addresses = self.roster.addresses();
-            let durable = DurableRecord { record: record.clone(), addresses };
+            let (record, drained) = (record.clone(), self.drained.clone());
+            let durable = DurableRecord { record, addresses, drained };
             outbox.push(Effect::Persist(Box::new(durable)));
         }
     }
@@ -536,7 +606,8 @@ impl ViewServer {
         let until = self.query_end(now);
         self.queries.push(Query { asker, after: self.roster.last_nonce(), until });
         if let Mode::Running(record) = &self.mode {
-            self.roster.hasten(now, &self.config.timing, record);
+            let members = record.members().into_iter().map(|member| &member.id);
+            self.roster.hasten(now, &self.config.timing, members);
         }
     }
 
@@ -656,6 +727,7 @@ impl ViewServer {
                 Some((view, _, _)) if is(&view.primary) => "proposed primary",
                 Some((view, _, _)) if view.backup.as_ref().is_some_and(is) => "backup",
                 Some((view, _, _)) if view.joining.as_ref().is_some_and(is) => "joining",
+                Some(_) | None if incarnation.is_some_and(|it| self.is_drained(it)) => "drained",
                 Some(_) | None => "spare",
             };
             ServerStatus {
@@ -798,6 +870,11 @@ impl Process for ViewServer {
             Message::ViewRequest(request) => {
                 outbox.send(from, self.view_reply(&request, self.shown(now)));
             }
+            Message::StatusRequest(request) => {
+                if let Some(reply) = self.status_reply(now, &request) {
+                    outbox.send(from, Message::StatusReply(reply.into()));
+                }
+            }
             Message::ViewAnswer(_)
             | Message::ClientRequest(_)
             | Message::Success(_)
@@ -815,7 +892,8 @@ impl Process for ViewServer {
             | Message::TransferAck(_)
             | Message::ViewReply(_)
             | Message::Request(_)
-            | Message::Reply(_) => {}
+            | Message::Reply(_)
+            | Message::StatusReply(_) => {}
         }
         self.decision_due = true;
     }
@@ -834,6 +912,18 @@ impl Process for ViewServer {
                 None
             }
             Command::Status => Some(Answer::Status(self.status(now))),
+            Command::History => {
+                let ago = |change: &ViewChange| (now.since(change.at), change.clone());
+                Some(Answer::History(self.view_changes().map(ago).collect()))
+            }
+            Command::Explain => {
+                // What is due is done first: there may be nothing left to explain.
+                self.end_turn(now, outbox);
+                Some(Answer::Explained(self.explain(now)))
+            }
+            Command::Switchover(to) => self.switch_over(now, call, to.as_ref()),
+            Command::Drain { id, force } => self.drain(now, call, &id, force, outbox),
+            Command::Undrain(id) => Some(self.undrain(&id, outbox)),
             Command::PrepareReset => Some(match self.check_reset(now) {
                 Ok(warning) => Answer::ResetPrepared(warning),
                 Err(refusal) => Answer::ResetRefused(refusal),
@@ -865,7 +955,8 @@ impl Process for ViewServer {
         let heartbeat = now + self.timing().ping_interval();
         let lease_end = self.record().map(|record| self.lease_end(record));
         let queries = self.queries.iter().map(|query| query.until).min();
-        [Some(self.listens_until), lease_end, queries]
+        let handover = self.handover.as_ref().map(Handover::until);
+        [Some(self.listens_until), lease_end, queries, handover]
             .into_iter()
             .flatten()
             .filter(|at| *at > now)

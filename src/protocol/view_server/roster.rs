@@ -115,6 +115,12 @@ impl Tracked {
         self.known.as_ref().is_some_and(|known| now.since(known.heard) < timing.dead_after())
     }
 
+    /// Where another process is that claims this id, and where the known one is.
+    pub fn challenge(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let challenger = self.challenger.as_ref().filter(|_| self.known.is_some())?;
+        Some((challenger.address, self.address))
+    }
+
     fn note_ping(&mut self, now: Timestamp, nonce: Nonce, to: Option<Incarnation>) {
         if self.pings.len() == RECENT_PINGS as usize {
             self.pings.pop_front();
@@ -429,10 +435,15 @@ impl Roster {
         }
     }
 
-    /// Makes pings to the members of the record due, because somebody asks who is there.
-    pub fn hasten(&mut self, now: Timestamp, timing: &Timing, record: &Record) {
-        for member in record.members() {
-            if let Some(tracked) = self.servers.get_mut(&member.id) {
+    /// Makes pings to these servers due, because somebody waits for what they say.
+    pub fn hasten<'a>(
+        &mut self,
+        now: Timestamp,
+        timing: &Timing,
+        ids: impl IntoIterator<Item = &'a ServerId>,
+    ) {
+        for id in ids {
+            if let Some(tracked) = self.servers.get_mut(id) {
                 tracked.hasten(now, timing);
             }
         }

@@ -3,9 +3,13 @@
 
 mod asking;
 mod bench;
+mod changes;
+mod drain;
+mod explain;
 mod identity;
 mod joins;
 mod leases;
 mod recovery;
 mod reset;
+mod switchover;
 mod views;

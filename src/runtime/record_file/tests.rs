@@ -29,6 +29,7 @@ pub(crate) fn record(number: u64) -> DurableRecord {
             lease: Micros(200_000),
         },
         addresses: BTreeMap::from([(id, address)]),
+        drained: std::collections::BTreeMap::new(),
     }
 }
 

@@ -423,7 +423,9 @@ impl Bench {
             | Message::TransferAck(_)
             | Message::ViewRequest(_)
             | Message::Request(_)
-            | Message::Reply(_)) => panic!("the view server does not say {other:?}"),
+            | Message::Reply(_)
+            | Message::StatusRequest(_)
+            | Message::StatusReply(_)) => panic!("the view server does not say {other:?}"),
         }
     }
 

@@ -62,6 +62,14 @@ impl Bench {
         // What is recovered was decided before; who reported it may be gone.
         let recovered = view.id.epoch != last.view.id.epoch;
         for lost in last.eligible.iter().filter(|lost| !record.is_eligible(lost.incarnation)) {
+            // The operator drains it, or it hands over by itself: it has adopted the view that leaves
+            // it out, and serves no more.
+            let drained = self.view_server.is_drained(lost.incarnation);
+            let agreed = drained
+                || self.servers.values().any(|fake| {
+                    fake.incarnation == lost.incarnation
+                        && fake.record.as_ref().map(|known| known.view.id) == Some(view.id)
+                });
             let before = self.answered.get(&lost.incarnation).map_or(0, |(nonce, _)| *nonce);
             assert!(
                 record.eligible.iter().any(|member| {
@@ -69,9 +77,9 @@ impl Bench {
                         fake.incarnation == member.incarnation
                             && fake.says.iter().any(|(about, _)| *about == lost.incarnation)
                     });
+                    let fresh = |nonce| reported || agreed || nonce > before;
                     self.answered.get(&member.incarnation).is_some_and(|(nonce, at)| {
-                        recovered
-                            || self.now.since(*at) < dead_after && (reported || *nonce > before)
+                        recovered || self.now.since(*at) < dead_after && fresh(*nonce)
                     })
                 }),
                 "{lost} is left out, and nobody who stays has answered since"

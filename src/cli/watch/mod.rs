@@ -1,0 +1,184 @@
+//! `client watch`: a live picture of the cluster.
+//!
+//! On a terminal it is a screen that is drawn anew each tick; elsewhere a line a tick, or with
+//! `--json` an object a tick. It asks the view server and every server it has ever heard of, so that
+//! it goes on when any of them dies, and it measures reads as a client meets them. What it shows is
+//! as old as the tick; nothing it does changes anything.
+//!
+//! Reading order: `picture` (what is known), `probe` (reads from here), `screen`, `report` (lines
+//! and objects), then this file.
+
+mod picture;
+mod probe;
+mod report;
+mod screen;
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use self::picture::Picture;
+use self::probe::Probe;
+use self::screen::Screen;
+use crate::cli::bench::Connection;
+use crate::cli::client_answer::Form;
+use crate::cli::flags::{parse_address, parse_time};
+use crate::cli::setup::{self, HostsFile};
+use crate::cli::style::{Style, is_dumb};
+use crate::cli::{CliError, runtime};
+use crate::runtime::{Client, ClientOptions, Observer};
+
+/// How long a server may take for its answer, at most.
+const ANSWER_WITHIN: Duration = Duration::from_millis(400);
+
+/// Shows the cluster as it is, until q is typed.
+#[derive(Parser, Debug)]
+#[command(name = "client watch", disable_version_flag = true)]
+struct Flags {
+    /// Time between two pictures
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
+    interval: Duration,
+    /// Pictures after which to end [default: no end]
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Print one JSON object a picture
+    #[arg(long)]
+    json: bool,
+    /// Leave out the reads that measure latency
+    #[arg(long)]
+    no_reads: bool,
+    /// Hosts file [default: knownhosts.json, or what PBKV_HOSTS names]
+    #[arg(long, value_name = "FILE", conflicts_with = "view_server")]
+    hosts: Option<PathBuf>,
+    /// Address of the view server instead of the one in the hosts file
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    view_server: Option<SocketAddr>,
+}
+
+/// Faster than a screen can be read, or a server should be asked.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let time = parse_time(text)?;
+    if time < Duration::from_millis(50) { Err("is less than 50ms".to_owned()) } else { Ok(time) }
+}
+
+/// Carries out the command. `words` are those behind `watch`.
+///
+/// # Errors
+/// When the hosts file cannot be used, or no socket can be opened.
+pub fn run(words: &[String], form: Form, connection: Connection) -> Result<ExitCode, CliError> {
+    let name = ["client watch".to_owned()];
+    let flags = match Flags::try_parse_from(name.iter().chain(words)) {
+        Ok(flags) => flags,
+        Err(error) => return Ok(super::tell_usage(&error)),
+    };
+    let hosts = HostsFile::from_environment(flags.hosts.clone().or(connection.hosts));
+    let view_server =
+        flags.view_server.or(connection.view_server.filter(|_| flags.hosts.is_none()));
+    let view_server = setup::client(&hosts, view_server)?;
+    let form = if flags.json { Form::Json } else { form };
+    runtime()?.block_on(watch(&flags, form, view_server))
+}
+
+/// Where pictures go.
+enum Output {
+    Screen(Box<Screen>),
+    Lines,
+    Objects,
+}
+
+impl Output {
+    fn choose(form: Form) -> Output {
+        let is_screen = std::io::stdout().is_terminal() && !is_dumb();
+        match form {
+            Form::Json => Output::Objects,
+            Form::Text if is_screen => {
+                Output::Screen(Box::new(Screen::open(Style::of(&std::io::stdout()))))
+            }
+            Form::Text => Output::Lines,
+        }
+    }
+
+    fn show(&mut self, picture: &Picture, every: Duration) -> std::io::Result<()> {
+        let text = match self {
+            Output::Screen(screen) => return screen.draw(picture, every),
+            Output::Lines => report::lines(picture),
+            Output::Objects => report::object(picture),
+        };
+        let mut output = std::io::stdout();
+        writeln!(output, "{text}").and_then(|()| output.flush())
+    }
+}
+
+async fn watch(flags: &Flags, form: Form, view_server: SocketAddr) -> Result<ExitCode, CliError> {
+    let observer = Observer::towards(view_server).await.map_err(CliError::failed)?;
+    let probe = match flags.no_reads {
+        true => Probe::default(),
+        false => {
+            let options = ClientOptions {
+                deadline: Duration::from_secs(2),
+                ..ClientOptions::new(view_server)
+            };
+            let client = Client::connect_with(options).await.map_err(CliError::failed)?;
+            Probe::start(client)
+        }
+    };
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::failed)?;
+    let mut ticks = interval(flags.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut picture = Picture::new(view_server);
+    let mut output = Output::choose(form);
+    let mut keys = screen::keys(&output)?;
+    let mut shown = 0;
+    loop {
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+            _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+            Some(()) = keys.recv() => return Ok(ExitCode::SUCCESS),
+            _ = ticks.tick() => {}
+        }
+        look(&observer, &mut picture, flags.interval.min(ANSWER_WITHIN)).await;
+        picture.end_tick(crate::runtime::now(), probe.take());
+        if output.show(&picture, flags.interval).is_err() {
+            // Whoever read the lines has gone.
+            return Ok(ExitCode::FAILURE);
+        }
+        shown += 1;
+        if flags.count.is_some_and(|count| shown >= count) {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+}
+
+/// Asks everybody at once, those included of whom the view server tells meanwhile, and takes in what
+/// they say in time.
+async fn look(observer: &Observer, picture: &mut Picture, within: Duration) {
+    let mut known = picture.begin_tick(crate::runtime::now());
+    let mut asked = JoinSet::new();
+    let ask = |asked: &mut JoinSet<_>, whom: SocketAddr| {
+        let observer = observer.clone();
+        asked.spawn(async move { (whom, observer.ask(whom, within).await) });
+    };
+    for &whom in &known {
+        ask(&mut asked, whom);
+    }
+    while let Some(answered) = asked.join_next().await {
+        if let Ok((whom, Some((status, round_trip)))) = answered {
+            picture.take(crate::runtime::now(), whom, status, round_trip);
+            for whom in picture.addresses() {
+                if !known.contains(&whom) {
+                    known.push(whom);
+                    ask(&mut asked, whom);
+                }
+            }
+        }
+    }
+}

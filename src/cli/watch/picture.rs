@@ -1,0 +1,344 @@
+//! What is known of the cluster: the newest word of everybody, and how things went in between.
+//!
+//! Kept here: a server that was ever heard of is asked for ever, whoever forgets it meanwhile; all
+//! that grows is bounded.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::probe::Reads;
+use crate::protocol::status::{ClusterStatus, CopyStatus, ServerLine, Status};
+use crate::time::Timestamp;
+use crate::types::{Incarnation, ServerId};
+
+/// Ticks that the sparkline shows.
+const TICKS: usize = 60;
+/// Servers asked, at most.
+const SERVERS: usize = 256;
+/// The view server may miss a tick before it counts as silent.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Something that was said, and when.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Word<T> {
+    pub(super) at: Timestamp,
+    pub(super) said: T,
+    pub(super) round_trip: Option<Duration>,
+}
+
+/// How the state comes to a joiner.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Transfer {
+    /// Keys there.
+    pub(super) keys: u64,
+    /// Keys at the primary.
+    pub(super) of: u64,
+    /// Keys a second, since the tick before.
+    pub(super) rate: Option<f64>,
+}
+
+impl Transfer {
+    pub(super) fn percent(&self) -> u64 {
+        (100 * self.keys).checked_div(self.of).unwrap_or(100).min(100)
+    }
+
+    /// Seconds that remain at this rate.
+    pub(super) fn remaining(&self) -> Option<f64> {
+        let rate = self.rate.filter(|rate| *rate > 0.0)?;
+        Some(self.of.saturating_sub(self.keys) as f64 / rate)
+    }
+}
+
+/// One server, as far as anybody knows.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Server {
+    /// By the view server.
+    pub(super) line: Option<ServerLine>,
+    /// By itself.
+    pub(super) word: Option<Word<CopyStatus>>,
+    /// Its word before that one, to tell rates.
+    former: Option<Word<CopyStatus>>,
+    address: Option<SocketAddr>,
+}
+
+/// See the module.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Picture {
+    pub(super) view_server: SocketAddr,
+    pub(super) cluster: Option<Word<ClusterStatus>>,
+    pub(super) servers: BTreeMap<ServerId, Server>,
+    pub(super) reads: Reads,
+    /// Writes a second, the newest last; none where it is not known.
+    pub(super) writes: VecDeque<Option<f64>>,
+    /// The primary's last count of operations.
+    counted: Option<(Incarnation, u64, Timestamp)>,
+    /// When everybody was asked last.
+    asked: Timestamp,
+    pub(super) now: Timestamp,
+}
+
+impl Picture {
+    pub(super) fn new(view_server: SocketAddr) -> Picture {
+        Picture {
+            view_server,
+            cluster: None,
+            servers: BTreeMap::new(),
+            reads: Reads::default(),
+            writes: VecDeque::new(),
+            counted: None,
+            asked: Timestamp::ZERO,
+            now: Timestamp::ZERO,
+        }
+    }
+
+    /// Who is to be asked now. What was said before is old from here on.
+    pub(super) fn begin_tick(&mut self, now: Timestamp) -> Vec<SocketAddr> {
+        self.asked = now;
+        self.addresses()
+    }
+
+    /// Everybody who was ever heard of.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let servers = self.servers.values().filter_map(|server| server.address);
+        std::iter::once(self.view_server).chain(servers).collect()
+    }
+
+    /// Somebody has answered.
+    pub(super) fn take(
+        &mut self,
+        at: Timestamp,
+        from: SocketAddr,
+        status: Status,
+        round_trip: Option<Duration>,
+    ) {
+        match status {
+            Status::ViewServer(cluster) => {
+                for server in self.servers.values_mut() {
+                    server.line = None;
+                }
+                for line in &cluster.servers {
+                    if self.servers.len() < SERVERS || self.servers.contains_key(&line.id) {
+                        let server = self.servers.entry(line.id.clone()).or_default();
+                        server.address = Some(line.address);
+                        server.line = Some(line.clone());
+                    }
+                }
+                self.cluster = Some(Word { at, said: *cluster, round_trip });
+            }
+            Status::Server(copy) => {
+                let Some(server) = self.servers.get_mut(&copy.id) else { return };
+                if server.address == Some(from) {
+                    let word = Word { at, said: *copy, round_trip };
+                    server.former = server.word.replace(word);
+                }
+            }
+        }
+    }
+
+    /// Everybody has been asked: how did things go since the last tick?
+    pub(super) fn end_tick(&mut self, now: Timestamp, reads: Reads) {
+        self.now = now;
+        self.reads = reads;
+        let counted =
+            self.primary().map(|word| (word.said.incarnation, word.said.operations.0, word.at));
+        let rate = match (self.counted, counted) {
+            // Another primary goes on with the same numbers: what it adds was written meanwhile.
+            (Some((_, before, then)), Some((_, count, at))) if at > then => {
+                let seconds = at.since(then).as_secs_f64();
+                (count >= before).then(|| (count - before) as f64 / seconds)
+            }
+            _ => None,
+        };
+        if counted.is_some() {
+            self.counted = counted;
+        }
+        if self.writes.len() >= TICKS {
+            self.writes.pop_front();
+        }
+        self.writes.push_back(rate);
+    }
+
+    /// What the view server says, if that is news.
+    pub(super) fn fresh_cluster(&self) -> Option<&ClusterStatus> {
+        let word = self.cluster.as_ref()?;
+        let is_fresh = self.is_fresh(word) || self.now.since(word.at) <= PATIENCE;
+        is_fresh.then_some(&word.said)
+    }
+
+    /// It was said in answer to the last question.
+    pub(super) fn is_fresh<T>(&self, word: &Word<T>) -> bool {
+        word.at >= self.asked
+    }
+
+    /// The word of the primary: of the one that the view server shows, or, without it, of whoever
+    /// says so of itself.
+    pub(super) fn primary(&self) -> Option<&Word<CopyStatus>> {
+        let words = self.servers.values().filter_map(|server| server.word.as_ref());
+        words
+            .filter(|word| self.is_fresh(word) && word.said.role == "primary")
+            .max_by_key(|word| (word.said.view, word.at))
+    }
+
+    /// What this server is: by its own word if that is fresh, else by the view server's.
+    pub(super) fn role<'a>(&self, server: &'a Server) -> &'a str {
+        let own = server.word.as_ref().filter(|word| self.is_fresh(word));
+        match (own, &server.line) {
+            (Some(word), _) => &word.said.role,
+            (None, Some(line)) if line.alive => &line.role,
+            (None, _) => "-",
+        }
+    }
+
+    /// Operations that the primary has applied and this copy has not, as far as two answers of
+    /// about the same time can tell.
+    pub(super) fn lag(&self, server: &Server) -> Option<u64> {
+        let word = server.word.as_ref().filter(|word| self.is_fresh(word))?;
+        let primary = self.primary()?;
+        let follows = matches!(&*word.said.role, "backup" | "joining");
+        follows.then(|| primary.said.operations.0.saturating_sub(word.said.operations.0))
+    }
+
+    /// How far the state has come, of a server that joins.
+    pub(super) fn transfer(&self, server: &Server) -> Option<Transfer> {
+        let word = server.word.as_ref().filter(|word| self.is_fresh(word))?;
+        if word.said.role != "joining" {
+            return None;
+        }
+        let of = self.primary()?.said.keys as u64;
+        let rate = server.former.as_ref().filter(|former| former.said.role == "joining");
+        let rate = rate.map(|former| {
+            let keys = word.said.keys.saturating_sub(former.said.keys) as f64;
+            keys / word.at.since(former.at).as_secs_f64().max(0.001)
+        });
+        Some(Transfer { keys: word.said.keys as u64, of, rate })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::config::Timing;
+    use crate::protocol::status::ChangeLine;
+    use crate::protocol::view::{Micros, Phase};
+    use crate::types::{Epoch, OperationNumber, ViewId};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn address(number: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 5010 + number))
+    }
+
+    pub(crate) fn cluster() -> Status {
+        let view = ViewId { epoch: Epoch(1, 9), number: 6 };
+        let line = |number: u16, role: &str, alive: bool| ServerLine {
+            id: ServerId::from(&*format!("s{number}")),
+            role: role.to_owned(),
+            alive,
+            synced: number < 3,
+            silent: Some(Micros(if alive { 12_000 } else { 7_000_000 })),
+            incarnation: Some(Incarnation(0xabc0 + u64::from(number))),
+            address: address(number),
+        };
+        Status::ViewServer(Box::new(ClusterStatus {
+            incarnation: Incarnation(5),
+            view,
+            phase: Some(Phase::Active),
+            primary: Some(ServerId::from("s1")),
+            backup: None,
+            waiting: Some("waiting for s2 to receive the state".to_owned()),
+            timing: Timing::default(),
+            servers: vec![
+                line(1, "primary", true),
+                line(2, "joining", true),
+                line(3, "spare", false),
+            ],
+            servers_left_out: 0,
+            changes: vec![ChangeLine {
+                view,
+                phase: Phase::Active,
+                primary: ServerId::from("s1"),
+                backup: None,
+                joining: Some(ServerId::from("s2")),
+                reason: "s3 does not answer".to_owned(),
+                ago: Micros(65_000_000),
+            }],
+        }))
+    }
+
+    fn copy(number: u16, role: &str, keys: usize, operations: u64) -> Status {
+        Status::Server(Box::new(CopyStatus {
+            id: ServerId::from(&*format!("s{number}")),
+            incarnation: Incarnation(0xabc0 + u64::from(number)),
+            role: role.to_owned(),
+            view: 6,
+            peer: None,
+            synced: true,
+            keys,
+            operations: OperationNumber(operations),
+        }))
+    }
+
+    /// After two ticks of a cluster whose s2 joins and whose s3 is lost.
+    pub(crate) fn sample() -> Picture {
+        let mut picture = Picture::new(address(0));
+        let mut now = Timestamp(1_000_000_000);
+        for tick in 0..2u64 {
+            let round_trip = Some(Duration::from_micros(180));
+            picture.begin_tick(now);
+            picture.take(now, address(0), cluster(), round_trip);
+            picture.take(now, address(1), copy(1, "primary", 1000, 100 + 500 * tick), round_trip);
+            let keys = 100 + 300 * usize::try_from(tick).unwrap();
+            picture.take(now, address(2), copy(2, "joining", keys, 90), None);
+            let reads = Reads {
+                done: 40,
+                p50: Some(120),
+                p90: Some(200),
+                p99: Some(900),
+                max: Some(1500),
+                ..Reads::default()
+            };
+            picture.end_tick(now, reads);
+            now = now + SECOND;
+        }
+        picture
+    }
+
+    #[test]
+    fn everybody_heard_of_is_asked_even_when_the_view_server_is_silent() {
+        let mut picture = sample();
+        let later = picture.now + 10 * SECOND;
+        let everybody = [address(0), address(1), address(2), address(3)];
+        assert_eq!(picture.begin_tick(later), everybody);
+        picture.end_tick(later, Reads::default());
+        assert!(picture.fresh_cluster().is_none());
+        assert_eq!(picture.begin_tick(later), everybody);
+        assert!(picture.primary().is_none());
+    }
+
+    #[test]
+    fn rates_come_from_two_ticks() {
+        let picture = sample();
+        assert_eq!(picture.writes, [None, Some(500.0)]);
+        let transfer = picture.transfer(&picture.servers[&ServerId::from("s2")]).unwrap();
+        assert_eq!((transfer.percent(), transfer.rate), (40, Some(300.0)));
+        assert_eq!(transfer.remaining(), Some(2.0));
+        assert_eq!(picture.lag(&picture.servers[&ServerId::from("s2")]), Some(510));
+        assert_eq!(picture.lag(&picture.servers[&ServerId::from("s1")]), None);
+    }
+
+    #[test]
+    fn a_word_from_elsewhere_is_not_believed() {
+        let mut picture = sample();
+        let before = picture.clone();
+        picture.take(picture.now, address(9), copy(2, "primary", 1, 1), None);
+        assert_eq!(picture, before);
+    }
+
+    #[test]
+    fn a_lost_server_has_no_role_and_a_primary_is_known_without_the_view_server() {
+        let picture = sample();
+        assert_eq!(picture.role(&picture.servers[&ServerId::from("s3")]), "-");
+        assert_eq!(picture.primary().map(|word| word.said.id.to_string()).as_deref(), Some("s1"));
+    }
+}

@@ -1,0 +1,370 @@
+//! A picture as a screen: drawn over the last one, in the terminal's alternate screen.
+//!
+//! Kept here: the terminal is left as it was found, also when the program panics; nothing is drawn
+//! outside of the window.
+
+use std::io::{IsTerminal, Read, Write};
+use std::time::Duration;
+
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use tokio::sync::mpsc;
+
+use super::Output;
+use super::picture::{Picture, Server};
+use super::report::phase;
+use crate::cli::CliError;
+use crate::cli::blame::width;
+use crate::cli::log_line::bar;
+use crate::cli::serve::on_own_thread;
+use crate::cli::style::Style;
+use crate::cli::terminal::printable;
+use crate::types::ServerId;
+
+/// How a row looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Look {
+    Plain,
+    Strong,
+    Dim,
+    Good,
+    Doubtful,
+    Bad,
+}
+
+type Row = (Look, String);
+
+/// See the module.
+pub(super) struct Screen {
+    style: Style,
+    kept: Option<Termios>,
+}
+
+impl Screen {
+    pub(super) fn open(style: Style) -> Screen {
+        let kept = tcgetattr(std::io::stdin()).ok();
+        if let Some(kept) = &kept {
+            // One key is enough, and is not seen. Ctrl-C still is a signal.
+            let mut single = kept.clone();
+            single.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &single);
+        }
+        let screen = Screen { style, kept };
+        let _ = screen.write("\x1b[?1049h\x1b[?25l\x1b[2J");
+        screen
+    }
+
+    fn write(&self, text: &str) -> std::io::Result<()> {
+        let mut output = std::io::stdout();
+        output.write_all(text.as_bytes()).and_then(|()| output.flush())
+    }
+
+    pub(super) fn draw(&mut self, picture: &Picture, every: Duration) -> std::io::Result<()> {
+        let size = tcgetwinsize(std::io::stdout()).ok().filter(|size| size.ws_col > 0);
+        let (columns, height) =
+            size.map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
+        let mut text = String::from("\x1b[H");
+        let rows = rows(picture, every, columns);
+        let last = rows.len().min(height);
+        for (at, (look, row)) in rows.into_iter().take(last).enumerate() {
+            text.push_str(&self.paint(look, &cut(&row, columns)));
+            text.push_str("\x1b[K");
+            // An end of line in the last row would scroll.
+            if at + 1 < last {
+                text.push_str("\r\n");
+            }
+        }
+        text.push_str("\x1b[J");
+        self.write(&text)
+    }
+
+    fn paint(&self, look: Look, row: &str) -> String {
+        match look {
+            Look::Plain => row.to_owned(),
+            Look::Strong => self.style.strong(row),
+            Look::Dim => self.style.dim(row),
+            Look::Good => self.style.good(row),
+            Look::Doubtful => self.style.doubtful(row),
+            Look::Bad => self.style.bad(row),
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.write("\x1b[?25h\x1b[?1049l");
+        if let Some(kept) = &self.kept {
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Drain, kept);
+        }
+    }
+}
+
+/// Says when a person wants to leave: `q`, or the end of the input. Nobody does where there is no
+/// screen.
+pub(super) fn keys(output: &Output) -> Result<mpsc::Receiver<()>, CliError> {
+    let (leave, left) = mpsc::channel(1);
+    if matches!(output, Output::Screen(_)) && std::io::stdin().is_terminal() {
+        drop(on_own_thread(move || {
+            for key in std::io::stdin().lock().bytes() {
+                if matches!(key, Ok(b'q' | b'Q' | 4) | Err(_)) {
+                    break;
+                }
+            }
+            let _ = leave.blocking_send(());
+        })?);
+    }
+    Ok(left)
+}
+
+fn rows(picture: &Picture, every: Duration, columns: usize) -> Vec<Row> {
+    let mut rows = heading(picture, every, columns);
+    rows.push((Look::Plain, String::new()));
+    rows.push((Look::Plain, load(picture)));
+    rows.push((Look::Plain, reads(picture)));
+    rows.push((Look::Plain, String::new()));
+    let titles =
+        ["server", "role", "state", "last pong", "round trip", "operations", "lag", "keys"];
+    rows.push((Look::Dim, cells(&titles.map(str::to_owned)) + "  incarnation"));
+    for (id, server) in &picture.servers {
+        rows.extend(server_rows(picture, id, server));
+    }
+    if picture.servers.is_empty() {
+        rows.push((Look::Dim, "no servers known yet".to_owned()));
+    }
+    if let Some(cluster) = picture.cluster.as_ref().map(|word| &word.said) {
+        if cluster.servers_left_out > 0 {
+            rows.push((Look::Dim, format!("and {} more", cluster.servers_left_out)));
+        }
+        rows.push((Look::Plain, String::new()));
+        rows.push((Look::Dim, "view changes, the newest first".to_owned()));
+        // What was said some time ago is that much older now.
+        let passed =
+            picture.cluster.as_ref().map_or(Duration::ZERO, |word| picture.now.since(word.at));
+        for change in &cluster.changes {
+            let name = |id: &Option<ServerId>, sign: &str| {
+                id.as_ref().map_or_else(String::new, |id| format!(" {sign} {id}"))
+            };
+            let members = format!(
+                "{}{}{}",
+                change.primary,
+                name(&change.backup, "+"),
+                name(&change.joining, "<-")
+            );
+            let ago = duration(Duration::from(change.ago) + passed);
+            let (view, phase) = (change.view.to_string(), phase(change.phase));
+            let reason = printable(&change.reason);
+            rows.push((
+                Look::Plain,
+                format!("{ago:>8} ago  {view:<6} {phase:<8}  {members:<14}  {reason}"),
+            ));
+        }
+    }
+    rows
+}
+
+fn heading(picture: &Picture, every: Duration, columns: usize) -> Vec<Row> {
+    let name =
+        |id: &Option<ServerId>| id.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+    let mut rows = Vec::new();
+    let told = picture.fresh_cluster();
+    let text = match (told, picture.primary()) {
+        (Some(cluster), _) => {
+            let phase = cluster.phase.map_or("", phase);
+            let (primary, backup) = (name(&cluster.primary), name(&cluster.backup));
+            format!("view {} {phase}   primary {primary}   backup {backup}", cluster.view)
+        }
+        (None, Some(word)) => {
+            format!("view {}   primary {} (says it itself)", word.said.view, word.said.id)
+        }
+        (None, None) => "no view known".to_owned(),
+    };
+    let note = format!("every {}   q leaves", duration(every));
+    let space = columns.saturating_sub(width(&text) + width(&note)).max(3);
+    rows.push((Look::Strong, format!("{text}{}{note}", " ".repeat(space))));
+    rows.push(match (told, &picture.cluster) {
+        (Some(cluster), _) => match &cluster.waiting {
+            Some(waiting) if cluster.primary.is_none() => {
+                (Look::Bad, printable(waiting).into_owned())
+            }
+            Some(waiting) => (Look::Doubtful, printable(waiting).into_owned()),
+            None => (Look::Good, "complete: two copies, both synced".to_owned()),
+        },
+        (None, Some(word)) => {
+            let silent = duration(picture.now.since(word.at));
+            (
+                Look::Bad,
+                format!("the view server at {} has not answered for {silent}", picture.view_server),
+            )
+        }
+        (None, None) => {
+            (Look::Bad, format!("the view server at {} does not answer", picture.view_server))
+        }
+    });
+    rows
+}
+
+fn load(picture: &Picture) -> String {
+    let rate = picture.writes.back().copied().flatten();
+    let rate = rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"));
+    format!("writes/s {rate:>8}  {}", sparkline(picture.writes.iter().copied()))
+}
+
+fn reads(picture: &Picture) -> String {
+    let reads = &picture.reads;
+    let shown = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), micros);
+    let mut text = format!(
+        "reads from here: p50 {}  p90 {}  p99 {}  max {}  of {}",
+        shown(reads.p50),
+        shown(reads.p90),
+        shown(reads.p99),
+        shown(reads.max),
+        reads.done
+    );
+    if reads.failed > 0 {
+        text.push_str(&format!(", {} failed", reads.failed));
+    }
+    if let Some(waiting) = reads.waiting {
+        text.push_str(&format!(", one waits for {}", duration(waiting)));
+    }
+    text
+}
+
+fn server_rows(picture: &Picture, id: &ServerId, server: &Server) -> Vec<Row> {
+    let word = server.word.as_ref().filter(|word| picture.is_fresh(word));
+    let line = server.line.as_ref();
+    let state = match (line, word) {
+        (Some(line), _) if line.alive && line.synced => "synced",
+        (Some(line), _) if line.alive => "alive",
+        (Some(_), Some(_)) => "not heard",
+        (Some(line), None) if line.silent.is_none() => "not seen",
+        (Some(_), None) => "lost",
+        (None, Some(_)) => "answers",
+        (None, None) => "silent",
+    };
+    let dash = || "-".to_owned();
+    let silent = line.and_then(|line| line.silent).map(Duration::from);
+    let round_trip = word.and_then(|word| word.round_trip);
+    let micros_of = |time: Duration| micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    let incarnation =
+        word.map(|word| word.said.incarnation).or(line.and_then(|line| line.incarnation));
+    let texts = [
+        id.to_string(),
+        picture.role(server).to_owned(),
+        state.to_owned(),
+        silent.map_or_else(dash, duration),
+        round_trip.map_or_else(dash, micros_of),
+        word.map_or_else(dash, |word| word.said.operations.to_string()),
+        picture.lag(server).map_or_else(dash, |lag| lag.to_string()),
+        word.map_or_else(dash, |word| word.said.keys.to_string()),
+    ];
+    let look = match state {
+        "synced" => Look::Good,
+        "lost" | "silent" => Look::Bad,
+        _ => Look::Plain,
+    };
+    let incarnation = incarnation.map_or_else(dash, |incarnation| incarnation.to_string());
+    let mut rows = vec![(look, format!("{}  {incarnation}", cells(&texts)))];
+    if let Some(transfer) = picture.transfer(server) {
+        let rate = transfer.rate.map_or_else(String::new, |rate| format!(", {rate:.0} keys/s"));
+        let left = transfer.remaining();
+        let left = left.map_or_else(String::new, |left| {
+            format!(", {} left", duration(Duration::from_secs_f64(left.min(1e9))))
+        });
+        let counts = format!("{} of {} keys", transfer.keys, transfer.of);
+        rows.push((Look::Doubtful, format!("  {} {counts}{rate}{left}", bar(transfer.percent()))));
+    }
+    rows
+}
+
+/// The columns before the last one: texts to the left, numbers to the right.
+fn cells(texts: &[String; 8]) -> String {
+    let [id, role, state, pong, trip, operations, lag, keys] = texts;
+    format!(
+        "{id:<8} {role:<16} {state:<9} {pong:>9} {trip:>10} {operations:>12} {lag:>8} {keys:>9}"
+    )
+}
+
+/// Eight heights, scaled to the highest; a blank where nothing is known.
+fn sparkline(values: impl Iterator<Item = Option<f64>> + Clone) -> String {
+    const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let highest = values.clone().flatten().fold(0.0, f64::max);
+    let height = |value: f64| {
+        let share = if highest > 0.0 { value / highest } else { 0.0 };
+        HEIGHTS[((share * 7.0).round() as usize).min(7)]
+    };
+    values.map(|value| value.map_or(' ', height)).collect()
+}
+
+/// The beginning of a row that fits.
+fn cut(row: &str, columns: usize) -> String {
+    let mut used = 0;
+    row.chars()
+        .take_while(|c| {
+            used += width(c.encode_utf8(&mut [0; 4]));
+            used <= columns
+        })
+        .collect()
+}
+
+/// `850us`, `1.2ms`, `3.4s`
+pub(super) fn micros(micros: u64) -> String {
+    duration(Duration::from_micros(micros))
+}
+
+/// With a unit that keeps it short.
+pub(super) fn duration(time: Duration) -> String {
+    let micros = time.as_micros();
+    let seconds = time.as_secs();
+    match micros {
+        0..1_000 => format!("{micros}us"),
+        1_000..10_000 => format!("{:.1}ms", time.as_secs_f64() * 1e3),
+        10_000..1_000_000 => format!("{}ms", micros / 1_000),
+        1_000_000..60_000_000 => format!("{:.1}s", time.as_secs_f64()),
+        60_000_000..3_600_000_000 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::picture::tests::sample;
+    use super::*;
+
+    #[test]
+    fn the_screen_shows_view_servers_transfer_and_changes() {
+        let rows = rows(&sample(), Duration::from_secs(1), 100);
+        let text: Vec<&str> = rows.iter().map(|(_, row)| row.as_str()).collect();
+        assert!(text[0].starts_with("view 1.6 active   primary s1   backup none   "), "{text:#?}");
+        assert!(text[0].ends_with("every 1.0s   q leaves") && text[0].len() == 100, "{text:#?}");
+        assert_eq!(rows[1], (Look::Doubtful, "waiting for s2 to receive the state".to_owned()));
+        assert!(text[3].contains("writes/s      500   █"), "{text:#?}");
+        assert!(text[4].contains("p50 120us  p90 200us  p99 900us  max 1.5ms"), "{text:#?}");
+        let joins = "  [########------------] 40% 400 of 1000 keys, 300 keys/s, 2.0s left";
+        assert!(text.contains(&joins), "{text:#?}");
+        let lost = rows.iter().find(|(_, row)| row.starts_with("s3 ")).unwrap();
+        assert!(
+            lost.0 == Look::Bad && lost.1.contains("lost") && lost.1.contains("7.0s"),
+            "{lost:?}"
+        );
+        let change = text.last().unwrap();
+        assert_eq!(*change, "   1m05s ago  1.6    active    s1 <- s2        s3 does not answer");
+    }
+
+    #[test]
+    fn nothing_is_wider_than_the_window() {
+        assert_eq!(cut("a\u{4e16}b", 3), "a\u{4e16}");
+        assert_eq!(cut("a\u{4e16}b", 2), "a");
+    }
+
+    #[test]
+    fn times_are_short() {
+        let shown = [850, 1_200, 45_000, 3_400_000, 65_000_000, 7_380_000_000].map(micros);
+        assert_eq!(shown, ["850us", "1.2ms", "45ms", "3.4s", "1m05s", "2h03m"]);
+    }
+
+    #[test]
+    fn a_sparkline_is_scaled_to_its_highest() {
+        let line = sparkline([None, Some(0.0), Some(50.0), Some(100.0)].into_iter());
+        assert_eq!(line, " ▁▅█");
+        assert_eq!(sparkline([Some(0.0)].into_iter()), "▁");
+    }
+}

@@ -1,0 +1,46 @@
+//! Asks servers how they are, over a socket of its own: the handle to one [`Asking`].
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tracing::error;
+
+use crate::config::Limits;
+use crate::protocol::asking::{Answer, Asking, Question};
+use crate::protocol::transport::Transport;
+use crate::runtime::event_loop::drive;
+use crate::runtime::socket::local_address_towards;
+use crate::runtime::{ConnectError, Handle, RecordFile, Spin, bind, channel, now, random_u64};
+use crate::types::Incarnation;
+
+/// See the module. Clones share one socket.
+#[derive(Clone, Debug)]
+pub struct Observer {
+    handle: Handle<Asking>,
+}
+
+impl Observer {
+    /// Must be called in a tokio runtime. Asks nobody yet.
+    ///
+    /// # Errors
+    /// When no local socket can be opened.
+    pub async fn towards(view_server: SocketAddr) -> Result<Observer, ConnectError> {
+        let socket = bind(local_address_towards(view_server)).await?;
+        let incarnation = Incarnation(random_u64());
+        let transport = Transport::new(incarnation, Limits::default());
+        let (handle, calls) = channel();
+        tokio::spawn(async move {
+            let asking = Asking::new(incarnation);
+            let run = drive(asking, transport, socket, now, calls, RecordFile::None, Spin::Off);
+            if let Err(error) = run.await {
+                error!(%error, "the observer has ended");
+            }
+        });
+        Ok(Observer { handle })
+    }
+
+    /// What a server says of itself; none if it does not within this time.
+    pub async fn ask(&self, whom: SocketAddr, within: Duration) -> Answer {
+        self.handle.call(Question { whom, within }).await.flatten()
+    }
+}
