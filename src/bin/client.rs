@@ -5,22 +5,25 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use pbkv::cli::bench::{self, Connection};
 use pbkv::cli::client_answer::Form;
 use pbkv::cli::flags::{LogFormat, parse_address, parse_time};
 use pbkv::cli::setup::{self, HostsFile};
 use pbkv::cli::terminal::Terminal;
-use pbkv::cli::{CliError, check, client_session, exit, logging, runtime};
+use pbkv::cli::{
+    CliError, VERSION, check, client_command, client_session, exit, generate, logging, runtime,
+};
 use pbkv::runtime::Client;
 use pbkv::runtime::client::ClientOptions;
 
 /// Reads and writes the store. Without COMMAND it takes commands from stdin, a line each.
 #[derive(Parser)]
 #[command(
-    version,
-    after_help = "Commands: put KEY VALUE, append KEY VALUE, get KEY, remove KEY, \
-                                 view, bench, check, help, quit. Flags stand before the command."
+    name = "client",
+    version = VERSION,
+    after_help = "Commands: put KEY VALUE, append KEY VALUE, get KEY, remove KEY, view, bench, check, \
+                  completions SHELL, man, help, quit. Flags stand before the command."
 )]
 struct Flags {
     /// Hosts file [default: knownhosts.json, or what PBKV_HOSTS names]
@@ -44,6 +47,11 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
+    let usages = client_command::USAGES.iter().chain(client_command::ONE_SHOT_USAGES);
+    let words = usages.map(|usage| usage.word).collect();
+    if let Some(code) = generate::asked(Flags::command(), words) {
+        return code;
+    }
     exit("client", run(Flags::parse()))
 }
 

@@ -4,21 +4,27 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use pbkv::cli::flags::{LogFormat, parse_address, parse_kv_id, parse_listen};
 use pbkv::cli::serve::{asking, serve};
 use pbkv::cli::setup::{HostsFile, kv_server};
 use pbkv::cli::terminal::Terminal;
-use pbkv::cli::{CliError, exit, kv_console, logging, runtime as start_runtime};
+use pbkv::cli::{
+    CliError, VERSION, exit, generate, kv_console, logging, metrics, runtime as start_runtime,
+};
 use pbkv::config::Limits;
-use pbkv::protocol::server::{Server, ServerConfig};
+use pbkv::protocol::server::{Command, Server, ServerConfig};
 use pbkv::protocol::transport::Transport;
 use pbkv::runtime::{self, RecordFile, Spin};
 use pbkv::types::{Incarnation, ServerId};
 
 /// Holds a copy of the store. Answers kv, status, help and quit on stdin.
 #[derive(Parser)]
-#[command(version)]
+#[command(
+    name = "kvserver",
+    version = VERSION,
+    after_help = "--completions SHELL prints a completion script, --man the man page."
+)]
 struct Flags {
     /// Name of this server, as in the hosts file
     #[arg(value_parser = parse_kv_id)]
@@ -38,12 +44,18 @@ struct Flags {
     /// Whether to look out for work before sleeping: shortens the way of single operations
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
     spin: Spin,
+    /// Address to serve /metrics (for Prometheus), /healthz and /readyz on, over HTTP
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
+    metrics: Option<SocketAddr>,
     /// Form of the logs on stderr (RUST_LOG chooses what is logged)
     #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
     log_format: LogFormat,
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = generate::asked(Flags::command(), Vec::new()) {
+        return code;
+    }
     let flags = Flags::parse();
     exit("kvserver", start_runtime().and_then(|runtime| runtime.block_on(run(flags))))
 }
@@ -66,6 +78,7 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let transport = Transport::new(incarnation, limits);
     // The loop ends when nobody can call it any more; the console may end long before.
     let (handle, calls) = runtime::channel();
+    metrics::serve(flags.metrics, &handle, Command::Measure, metrics::kv_page)?;
     let ask = asking(handle.clone());
     let console = || kv_console::console(&mut Terminal::standard("kvserver> "), ask);
     let run = runtime::run(process, transport, socket, calls, RecordFile::None, flags.spin);

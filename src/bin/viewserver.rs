@@ -5,21 +5,27 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use pbkv::cli::flags::{LogFormat, StateFile, parse_id, parse_listen, parse_state, parse_time};
 use pbkv::cli::serve::{asking, serve};
 use pbkv::cli::setup::{HostsFile, view_server};
 use pbkv::cli::terminal::Terminal;
-use pbkv::cli::{CliError, exit, logging, runtime as start_runtime, view_console};
+use pbkv::cli::{
+    CliError, VERSION, exit, generate, logging, metrics, runtime as start_runtime, view_console,
+};
 use pbkv::config::{Limits, Timing};
 use pbkv::protocol::transport::Transport;
-use pbkv::protocol::view_server::{ViewServer, ViewServerConfig};
+use pbkv::protocol::view_server::{Command, ViewServer, ViewServerConfig};
 use pbkv::runtime::{self, RecordFile, Spin, record_file};
 use pbkv::types::{Incarnation, ServerId};
 
 /// Decides who is primary and who is backup. Answers view, status, reset, help and quit on stdin.
 #[derive(Parser)]
-#[command(version)]
+#[command(
+    name = "viewserver",
+    version = VERSION,
+    after_help = "--completions SHELL prints a completion script, --man the man page."
+)]
 struct Flags {
     /// Hosts file [default: knownhosts.json, or what PBKV_HOSTS names]
     #[arg(long, value_name = "FILE")]
@@ -42,12 +48,18 @@ struct Flags {
     /// Let the primary answer reads alone for most of dead-after
     #[arg(long)]
     lease_reads: bool,
+    /// Address to serve /metrics (for Prometheus), /healthz and /readyz on, over HTTP
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
+    metrics: Option<SocketAddr>,
     /// Form of the logs on stderr (RUST_LOG chooses what is logged)
     #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
     log_format: LogFormat,
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = generate::asked(Flags::command(), Vec::new()) {
+        return code;
+    }
     let flags = Flags::parse();
     exit("viewserver", start_runtime().and_then(|runtime| runtime.block_on(run(flags))))
 }
@@ -75,6 +87,7 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let transport = Transport::new(incarnation, Limits::default());
     // The loop ends when nobody can call it any more; the console may end long before.
     let (handle, calls) = runtime::channel();
+    metrics::serve(flags.metrics, &handle, Command::Measure, metrics::view_page)?;
     let ask = asking(handle.clone());
     let console = || view_console::console(&mut Terminal::standard("viewserver> "), ask);
     let run = runtime::run(process, transport, socket, calls, record_file, Spin::Off);

@@ -36,6 +36,12 @@ pub const ONE_SHOT_USAGES: &[Usage] = &[
         arguments: "HISTORY",
         purpose: "is what bench --history recorded linearizable? (command line only)",
     },
+    Usage {
+        word: "completions",
+        arguments: "SHELL",
+        purpose: "print a completion script for bash, zsh, fish, ... (command line only)",
+    },
+    Usage { word: "man", arguments: "", purpose: "print the man page (command line only)" },
 ];
 
 /// A command, understood.

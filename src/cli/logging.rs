@@ -1,6 +1,35 @@
 //! Logs: to stderr, filtered by `RUST_LOG`, as text or JSON.
 //!
 //! stdout carries answers only. Colour appears on a terminal only, and never with `NO_COLOR`.
+//!
+//! # Events
+//!
+//! Every line of level info and above has a field `event` with one of these names, which stay what
+//! they are; the text of a line is for people and may change. With `--log-format json` the fields
+//! stand beside `timestamp`, `level`, `message` and `target`. A view is written EPOCH.NUMBER, and
+//! `0.0` before the first one.
+//!
+//! | event | level | of | fields | when |
+//! | --- | --- | --- | --- | --- |
+//! | `listening` | info | servers | address | it can be reached |
+//! | `metrics_listening` | info | servers | address | metrics can be had there |
+//! | `leaving` | info | servers | | a signal arrived, or `quit` was typed |
+//! | `view_change` | info | view server | old_view, new_view, reason, phase, primary, backup, joining | a new view was drawn: once a view |
+//! | `view_active` | info | view server | as above | a view that was only proposed is in force |
+//! | `record_outdated` | warn | view server | view | a server knows more than the record: it is recovered |
+//! | `superseded` | error | view server | | another view server has taken over; this one ends |
+//! | `server_refused` | warn | view server | address, holder | a second process with an id in use |
+//! | `role_change` | info | kv server | old_view, new_view, phase, old_role, role | a record was adopted that gives it another role |
+//! | `view_adopted` | info | kv server | as above | a record was adopted that leaves it its role |
+//! | `incarnation_renewed` | warn | kv server | former, incarnation | it began again, because what it had promised could not be kept otherwise |
+//! | `foreign_history` | error | kv server | ours, theirs | it holds a copy of another history and takes no part |
+//! | `copies_differ` | error | kv server | operation, theirs, ours | the digests differ at the same operation |
+//! | `copy_missing` | error | kv server | view | it was named primary without a copy: a bug |
+//! | `timer_stuck` | error | all | | a timer did not advance: a bug |
+//! | `client_ended` | error | client library | error | the task that drives the client has ended |
+//!
+//! The reasons of view changes are the words of [`Cause`](crate::protocol::counts::Cause), as in the
+//! metric `pbkv_view_changes_total`.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -51,6 +80,49 @@ fn bad_filter(value: &std::ffi::OsStr, cause: impl std::fmt::Display) -> CliErro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// All files of the sources, with their names.
+    fn sources(folder: &std::path::Path, found: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path.display().to_string(), text));
+            }
+        }
+    }
+
+    #[test]
+    fn every_event_that_is_logged_is_in_the_table_and_the_other_way_round() {
+        let rows = include_str!("logging.rs").lines().filter_map(|line| {
+            let cells = line.strip_prefix("//! | `")?;
+            cells.split('`').next()
+        });
+        let listed: std::collections::BTreeSet<&str> = rows.collect();
+        let mut files = Vec::new();
+        sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+        let mut logged = std::collections::BTreeSet::new();
+        for (name, text) in &files {
+            for start in ["info!(", "warn!(", "error!("] {
+                // A call begins its line; what stands in a text, as here, does not.
+                let calls = text.match_indices(start).filter(|(at, _)| {
+                    let line = text[..*at].rsplit('\n').next().unwrap_or_default();
+                    line.trim_start().trim_end_matches("tracing::").is_empty()
+                });
+                for (at, _) in calls {
+                    let call = text[at + start.len()..].trim_start();
+                    let call = call.strip_prefix("event = ").unwrap_or_else(|| {
+                        panic!("a line of {name} is logged without an event: {}", &call[..60])
+                    });
+                    let value = call.split(&[',', '\n'][..]).next().unwrap_or_default();
+                    logged.extend(value.split('"').skip(1).step_by(2));
+                }
+            }
+        }
+        assert_eq!(logged, listed);
+    }
 
     #[test]
     fn an_unset_or_empty_filter_is_the_default() {

@@ -1,10 +1,10 @@
 //! What people and scripts see: flags, lines typed, answers, exit codes.
 //!
 //! Reading order: [`flags`] and [`setup`] (what a program is told, and what it makes of the hosts
-//! file), [`logging`], [`words`], [`typed`] and [`terminal`] (lines in, lines out), [`serve`] (the
-//! frame of both servers), [`view_console`], [`kv_console`], [`client_command`],
-//! [`client_answer`], [`client_session`]; then the commands of the client that are no operations:
-//! [`mod@bench`] and [`check`].
+//! file), [`logging`], [`metrics`], [`notify`], [`generate`], [`words`], [`typed`] and [`terminal`]
+//! (lines in, lines out), [`serve`] (the frame of both servers), [`view_console`], [`kv_console`],
+//! [`client_command`], [`client_answer`], [`client_session`]; then the commands of the client that
+//! are no operations: [`mod@bench`] and [`check`].
 //!
 //! Parsing and formatting are pure functions. Lines are read, and answers written, by a thread of
 //! their own: a reader that does not read its pipe stops that thread and never the protocol.
@@ -21,8 +21,11 @@ pub mod client_answer;
 pub mod client_command;
 pub mod client_session;
 pub mod flags;
+pub mod generate;
 pub mod kv_console;
 pub mod logging;
+pub mod metrics;
+pub mod notify;
 pub mod serve;
 pub mod setup;
 pub mod terminal;
@@ -35,6 +38,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use thiserror::Error;
+
+/// Version and commit (the latter of released programs that were built from a git checkout).
+pub const VERSION: &str = env!("PBKV_VERSION");
 
 /// Why a program ends early.
 #[derive(Debug, Error)]

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use crate::cli::CliError;
+use crate::cli::notify::{State, notify};
 use crate::protocol::Process;
 use crate::runtime::Handle;
 
@@ -36,25 +37,34 @@ pub async fn serve<E: Display>(
     // Before the line that says we are here: whoever reads it may send a signal at once.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(CliError::failed)?;
-    info!(%address, "{name} listening on {address}");
+    info!(event = "listening", %address, "{name} listening on {address}");
+    notify(State::Ready);
     let mut console = on_own_thread(console)?;
     let mut console_runs = true;
     tokio::pin!(run);
-    loop {
+    let result = loop {
         tokio::select! {
             biased;
-            _ = interrupt.recv() => { info!("{name} leaves on SIGINT"); return Ok(()) }
-            _ = terminate.recv() => { info!("{name} leaves on SIGTERM"); return Ok(()) }
+            _ = interrupt.recv() => {
+                info!(event = "leaving", "{name} leaves on SIGINT");
+                break Ok(());
+            }
+            _ = terminate.recv() => {
+                info!(event = "leaving", "{name} leaves on SIGTERM");
+                break Ok(());
+            }
             left = &mut console, if console_runs => {
                 if left == Ok(Left::Quit) {
-                    info!("{name} leaves on quit");
-                    return Ok(());
+                    info!(event = "leaving", "{name} leaves on quit");
+                    break Ok(());
                 }
                 console_runs = false;
             }
-            ended = &mut run => return ended.map_err(CliError::failed),
+            ended = &mut run => break ended.map_err(CliError::failed),
         }
-    }
+    };
+    notify(State::Stopping);
+    result
 }
 
 /// Does blocking work, such as reading lines, on a thread that nobody waits for at exit.

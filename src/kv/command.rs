@@ -12,7 +12,7 @@ use smol_str::SmolStr;
 use crate::types::{RequestNumber, SessionId};
 
 /// A key: any UTF-8 text, the empty string included. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Key(pub SmolStr);
 

@@ -4,13 +4,12 @@
 //! grows, so the elements before an index never change: that is what later pages of a long list,
 //! and a state transfer that overtakes appends, rest on.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::slice;
 
 use crate::kv::command::{Key, Value};
 use crate::kv::digest;
+use crate::kv::table::Table;
 use crate::types::OperationNumber;
 
 /// The elements under one key. Never empty.
@@ -74,6 +73,11 @@ impl List {
         }
     }
 
+    /// Bytes of text in all elements.
+    fn bytes(&self) -> usize {
+        self.values().iter().map(|value| value.0.len()).sum()
+    }
+
     /// What the list adds to the digest of a store, under the key of this hash.
     fn contribution(&self, key: u64) -> u64 {
         let (chain, length) = match self {
@@ -95,21 +99,23 @@ pub struct Misfit;
 /// All lists.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Store {
-    lists: BTreeMap<Key, List>,
+    lists: Table<List>,
     digest: u64,
+    /// Of all keys and values.
+    bytes: usize,
 }
 
 impl Store {
     /// The list under a key.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<&List> {
-        self.lists.get(key)
+        self.lists.get(key).map(|(_, list)| list)
     }
 
     /// The list under a key, with the stored key.
     #[must_use]
     pub fn get_key_value(&self, key: &Key) -> Option<(&Key, &List)> {
-        self.lists.get_key_value(key)
+        self.lists.get(key)
     }
 
     /// Number of keys.
@@ -122,6 +128,12 @@ impl Store {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lists.is_empty()
+    }
+
+    /// Bytes of text in all keys and values.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Digest of all entries.
@@ -138,15 +150,13 @@ impl Store {
     /// The first entry after this key; the very first one without a key.
     #[must_use]
     pub fn first_after(&self, key: Option<&Key>) -> Option<(&Key, &List)> {
-        let start = key.map_or(Bound::Unbounded, Bound::Excluded);
-        self.lists.range::<Key, _>((start, Bound::Unbounded)).next()
+        self.lists.first_from(key.map_or(Bound::Unbounded, Bound::Excluded))
     }
 
     /// The first entry at or after this key; the very first one without a key.
     #[must_use]
     pub fn first_from(&self, key: Option<&Key>) -> Option<(&Key, &List)> {
-        let start = key.map_or(Bound::Unbounded, Bound::Included);
-        self.lists.range::<Key, _>((start, Bound::Unbounded)).next()
+        self.lists.first_from(key.map_or(Bound::Unbounded, Bound::Included))
     }
 
     /// The value becomes the one-element list `[value]`.
@@ -163,6 +173,7 @@ impl Store {
     pub fn remove(&mut self, key: &Key) {
         if let Some(list) = self.lists.remove(key) {
             self.digest = self.digest.wrapping_sub(list.contribution(hash(key)));
+            self.bytes -= key.0.len() + list.bytes();
         }
     }
 
@@ -183,7 +194,7 @@ impl Store {
             self.replace(key, list);
             return Ok(());
         }
-        let continues = self.lists.get(&key).is_some_and(|list| {
+        let continues = self.get(&key).is_some_and(|list| {
             list.generation() == generation && list.values().len() as u64 == start
         });
         if values.is_empty() || !continues {
@@ -196,8 +207,11 @@ impl Store {
     fn replace(&mut self, key: Key, list: List) {
         let hash = hash(&key);
         self.digest = self.digest.wrapping_add(list.contribution(hash));
+        let key_bytes = key.0.len();
+        self.bytes += key_bytes + list.bytes();
         if let Some(former) = self.lists.insert(key, list) {
             self.digest = self.digest.wrapping_sub(former.contribution(hash));
+            self.bytes -= key_bytes + former.bytes();
         }
     }
 
@@ -210,18 +224,18 @@ impl Store {
     ) {
         let hash = hash(&key);
         let mut values = values.into_iter();
-        let list = match self.lists.entry(key) {
-            Entry::Occupied(entry) => {
-                let list = entry.into_mut();
-                self.digest = self.digest.wrapping_sub(list.contribution(hash));
-                list
-            }
-            Entry::Vacant(entry) => {
-                let Some(first) = values.next() else { return };
-                entry.insert(List::One(generation, first))
-            }
+        let Some(list) = self.lists.get_mut(&key) else {
+            let Some(first) = values.next() else { return };
+            let mut list = List::One(generation, first);
+            values.for_each(|value| list.push(value));
+            self.replace(key, list);
+            return;
         };
-        values.for_each(|value| list.push(value));
+        self.digest = self.digest.wrapping_sub(list.contribution(hash));
+        for value in values {
+            self.bytes += value.0.len();
+            list.push(value);
+        }
         self.digest = self.digest.wrapping_add(list.contribution(hash));
     }
 }

@@ -7,6 +7,44 @@
 //!
 //! Invariant I10: a message between servers names history, view, sender and receiver in its
 //! [`Link`]; what does not match is dropped before it touches any state.
+//!
+//! # Message by message
+//!
+//! Nothing here trusts the network: any datagram may be lost, come twice, late, or out of order. A
+//! message is one JSON object with its name as `"type"`; the fields are those of the struct of that
+//! name below, in snake case. Ids and incarnations are numbers of up to 64 bits; a session is
+//! `[[epoch counter, epoch author], operation number]`. How objects share datagrams, the checksum
+//! (`pbkv`), and large messages (`piece`, `want`) are the business of
+//! [`transport`](super::transport). P is the primary, B the backup, S a joining spare, V the view
+//! server, C a client; `scripts/pbkv_client.py` is a whole client.
+//!
+//! | message | from | to | when | who resends | why duplicates are harmless |
+//! | --- | --- | --- | --- | --- | --- |
+//! | `get_view` | anybody | V, any kv server | somebody wants to know who is primary | whoever asks | it changes nothing |
+//! | `view` | V, kv server | who asked | at once | nobody: it is asked again | it says what was so when it was sent; a primary that is no more refuses |
+//! | `client_request` | anybody | P | somebody without a session wants something done | nobody: every copy is executed | they are not: each datagram counts, which is why there are sessions |
+//! | `success` | P | who asked | the command is committed and applied, or the read is proven | nobody | it claims nothing about any other request |
+//! | `fail` | kv server | who asked | the command was certainly not executed | nobody | as `success` |
+//! | `ping` | anybody | kv server | a liveness probe | whoever probes | it changes nothing |
+//! | `pong` | kv server | who asked | at once | nobody | it is no sign of life to V, who hears only `view_pong` |
+//! | `online` | kv server | V | at the start, and while no ping comes | the sender, with backoff up to half of dead-after | it proves nothing: it makes V ping that incarnation, and a ghost does not answer |
+//! | `refused` | V | kv server | another process with its id answers fresh pings | V, for every new `online` | it names one incarnation, which ends once |
+//! | `view_ping` | V | kv server | every ping interval, more often in silence, at once for a new record | V, with a new nonce | an old record is ignored, an old pong that it names grants nothing, and the answer's nonce no longer counts |
+//! | `view_pong` | kv server | V | in answer to each `view_ping` | nobody: it is pinged again | the nonce counts once; what it reports names view and incarnation and is stale in any other |
+//! | `replicate` | P | B, S once it follows | operations or reads wait | P, until acknowledged, with backoff; barriers several times an interval | operations have numbers: what is applied is skipped, what is early waits; a barrier only rises |
+//! | `ack` | B, S | P | something arrived from P | B, for every `replicate` | it is cumulative: an old one says less than a newer one |
+//! | `newer_view` | kv server | kv server | a message of an older view arrived | the sender, for every such message | an old record is ignored, and it names the incarnation that it is for |
+//! | `offer` | S | P | its view names it joining | S, until the verdict | the first one decides; a copy gets the same verdict |
+//! | `verdict` | P | S | in answer to `offer` | P, for every `offer` | given once an attempt; after it S no longer listens for one |
+//! | `transfer` | P | S | the state is sent, while P serves | P, until acknowledged | messages have sequence numbers, and belong to one attempt (`since`) |
+//! | `transfer_ack` | S | P | a part of the state arrived | S, for every `transfer` | it is cumulative, and belongs to one attempt |
+//! | `view_request` | C | V, any kv server | C knows no primary, or the one it knows is silent | C, at growing intervals | it changes nothing |
+//! | `view_reply` | V, kv server | C | at once, or (if `fresh`) when every member shown has been heard | nobody | it echoes the request's id, which C asks once |
+//! | `request` | C | P | an operation | C, with backoff up to its deadline, to whoever is primary then | writes: session and number are executed once, and the result is kept until C has said that it knows it; `open`: its nonce names the session; reads change nothing |
+//! | `reply` | kv server | C | the outcome is known | P, for every copy of the request | it echoes client and id; C takes the first final outcome |
+//! | `pbkv` | everybody but the plain | everybody | first line of a datagram: the checksum of the rest | it is of one datagram | it says nothing by itself |
+//! | `piece` | whoever sends a large message | its receiver | the first ones at once, the others when they are wanted | the sender of the message; then the receiver wants what lacks | id and length name one byte sequence: the same bytes at the same place |
+//! | `want` | the receiver of a large message | its sender | the first pieces came | the receiver, until the message is whole | it is answered with the same bytes |
 
 use std::net::SocketAddr;
 

@@ -4,11 +4,12 @@
 //! everything that shall happen goes out as an [`Effect`], in order. The same code runs on real
 //! sockets (`runtime`), in a simulated cluster and in a model checker (`tests`).
 //!
-//! Reading order: [`view`], [`message`], [`codec`], [`transport`], [`round_trip`], then
-//! [`view_server`], [`server`] and [`client`], which never import each other.
+//! Reading order: [`view`], [`message`], [`codec`], [`transport`], [`round_trip`], [`counts`],
+//! then [`view_server`], [`server`] and [`client`], which never import each other.
 
 pub mod client;
 pub mod codec;
+pub mod counts;
 pub mod message;
 pub mod round_trip;
 pub mod server;
@@ -18,6 +19,7 @@ pub mod view_server;
 
 use std::net::SocketAddr;
 
+use crate::protocol::counts::Counts;
 use crate::protocol::message::{Message, Request};
 use crate::protocol::view_server::DurableRecord;
 use crate::time::Timestamp;
@@ -99,11 +101,13 @@ pub enum Effect<A> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outbox<A> {
     effects: Vec<Effect<A>>,
+    /// What has happened, for whoever watches the process. Stays when the effects are taken out.
+    pub counts: Counts,
 }
 
 impl<A> Default for Outbox<A> {
     fn default() -> Self {
-        Outbox { effects: Vec::new() }
+        Outbox { effects: Vec::new(), counts: Counts::default() }
     }
 }
 

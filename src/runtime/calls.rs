@@ -10,13 +10,28 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
 use crate::protocol::Process;
+use crate::protocol::counts::Counts;
+use crate::protocol::transport::Counters;
 use crate::sequence::Sequence;
 use crate::types::CallId;
 
 /// What travels from a [`Handle`] to the loop.
-pub(crate) struct Call<P: Process> {
-    command: P::Command,
-    reply: oneshot::Sender<P::Answer>,
+pub(crate) enum Call<P: Process> {
+    /// A command for the process.
+    Command(P::Command, oneshot::Sender<P::Answer>),
+    /// A question to the loop itself.
+    Totals(oneshot::Sender<Totals>),
+}
+
+/// What has happened in one process, and in the loop that drives it, since the start.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Counted by the process.
+    pub process: Counts,
+    /// Counted by its transport.
+    pub transport: Counters,
+    /// Datagrams that the kernel did not take.
+    pub unsent: u64,
 }
 
 /// Asks the running process. When the last clone is dropped, the loop ends.
@@ -41,7 +56,14 @@ impl<P: Process> Handle<P> {
     /// ends before it answers. Dropping the future does not take the command back.
     pub async fn call(&self, command: P::Command) -> Option<P::Answer> {
         let (reply, answer) = oneshot::channel();
-        self.sender.send(Call { command, reply }).ok()?;
+        self.sender.send(Call::Command(command, reply)).ok()?;
+        answer.await.ok()
+    }
+
+    /// What has happened so far; none when the loop has ended.
+    pub async fn totals(&self) -> Option<Totals> {
+        let (reply, answer) = oneshot::channel();
+        self.sender.send(Call::Totals(reply)).ok()?;
         answer.await.ok()
     }
 }
@@ -83,11 +105,25 @@ impl<P: Process> Calls<P> {
         }
     }
 
-    /// Notes who waits, and tells the name under which the process is to answer.
-    pub(crate) fn register(&mut self, call: Call<P>) -> (CallId, P::Command) {
-        self.last = CallId(self.last.0 + 1);
-        self.waiting.push(self.last, call.reply);
-        (self.last, call.command)
+    /// Notes who waits, and tells the name under which the process is to answer. What is asked of
+    /// the loop is answered at once.
+    pub(crate) fn register(
+        &mut self,
+        call: Call<P>,
+        totals: impl FnOnce() -> Totals,
+    ) -> Option<(CallId, P::Command)> {
+        match call {
+            Call::Command(command, reply) => {
+                self.last = CallId(self.last.0 + 1);
+                self.waiting.push(self.last, reply);
+                Some((self.last, command))
+            }
+            Call::Totals(reply) => {
+                // Whoever dropped its end no longer wants to know.
+                let _ = reply.send(totals());
+                None
+            }
+        }
     }
 
     /// Tells a caller, unless it has stopped waiting.

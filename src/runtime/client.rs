@@ -138,7 +138,7 @@ impl Client {
         tokio::spawn(async move {
             let run = drive(process, transport, socket, now, calls, RecordFile::None, spin);
             if let Err(error) = run.await {
-                error!(%error, "the client has ended");
+                error!(event = "client_ended", %error, "the client has ended");
             }
         });
         Client { handle, deadline }

@@ -23,7 +23,7 @@ use tracing::{debug, error};
 use crate::protocol::message::Message;
 use crate::protocol::transport::Transport;
 use crate::protocol::{Effect, Outbox, Process};
-use crate::runtime::calls::{Call, Calls, HandlesGone};
+use crate::runtime::calls::{Call, Calls, HandlesGone, Totals};
 use crate::runtime::clock::now;
 use crate::runtime::outgoing::Outgoing;
 use crate::runtime::record_file::{RecordError, RecordFile};
@@ -33,12 +33,12 @@ use crate::time::{Timestamp, earlier};
 
 /// Datagrams taken in one turn, at most.
 const DATAGRAMS_PER_TURN: usize = 256;
-/// And their bytes: a turn of large datagrams must not take longer than a ping interval.
-const BYTES_PER_TURN: usize = 1 << 20;
-/// Calls taken in one turn, at most.
-const CALLS_PER_TURN: usize = 256;
-/// Times that one turn asks whether a timer is due: time passes while one is handled.
-const TIMER_ROUNDS: usize = 4;
+/// And their bytes: what the first large datagrams of a state transfer bring is acknowledged while
+/// the next ones are on their way, so that both ends work at the same time.
+const BYTES_PER_TURN: usize = 64 << 10;
+/// Calls taken in one turn, at most. When an answer wakes many callers, what the first ones ask is
+/// on its way while the others are taken; all at once, client and servers would take turns to rest.
+const CALLS_PER_TURN: usize = 32;
 /// Longest sleep. Sleeping does not count the time in which the machine is suspended, and the
 /// process's clock does.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
@@ -236,35 +236,41 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
                     None => return Ok(taken),
                 },
             };
-            let (id, command) = self.calls.register(call);
-            self.process.handle_command(time, id, command, &mut self.outbox);
+            let totals = || Totals {
+                process: self.outbox.counts.clone(),
+                transport: *self.outgoing.transport.counters(),
+                unsent: self.outgoing.dropped,
+            };
+            if let Some((id, command)) = self.calls.register(call, totals) {
+                self.process.handle_command(time, id, command, &mut self.outbox);
+            }
         }
         Ok(CALLS_PER_TURN)
     }
 
+    /// Once a turn: what is due again at once (the next part of a state transfer) comes after what
+    /// has arrived meanwhile.
     fn run_timers(&mut self) {
-        for _ in 0..TIMER_ROUNDS {
-            let time = (self.now)();
-            let is_due = |timeout: Option<Timestamp>| timeout.is_some_and(|due| due <= time);
-            let transport_due = is_due(self.outgoing.transport.poll_timeout());
-            let process_due = is_due(self.process.poll_timeout());
-            if transport_due {
-                self.outgoing.transport.handle_timeout(time);
-            }
-            if process_due {
-                self.process.handle_timeout(time, &mut self.outbox);
-            }
-            if !transport_due && !process_due {
-                return;
-            }
-            // timer-advances: otherwise the loop would never rest again. It costs a processor but
-            // no data, so that a released program goes on.
-            let advanced = !is_due(self.poll_timeout());
-            debug_assert!(advanced, "timer-advances: handle_timeout left a timer that is due");
-            if !advanced && !self.stuck {
-                self.stuck = true;
-                error!("timer-advances: handle_timeout left a timer that is due");
-            }
+        let time = (self.now)();
+        let is_due = |timeout: Option<Timestamp>| timeout.is_some_and(|due| due <= time);
+        let transport_due = is_due(self.outgoing.transport.poll_timeout());
+        let process_due = is_due(self.process.poll_timeout());
+        if transport_due {
+            self.outgoing.transport.handle_timeout(time);
+        }
+        if process_due {
+            self.process.handle_timeout(time, &mut self.outbox);
+        }
+        // timer-advances: otherwise the loop would never rest again. It costs a processor but
+        // no data, so that a released program goes on.
+        let advanced = !(transport_due || process_due) || !is_due(self.poll_timeout());
+        debug_assert!(advanced, "timer-advances: handle_timeout left a timer that is due");
+        if !advanced && !self.stuck {
+            self.stuck = true;
+            error!(
+                event = "timer_stuck",
+                "timer-advances: handle_timeout left a timer that is due"
+            );
         }
     }
 

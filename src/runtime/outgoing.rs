@@ -43,7 +43,7 @@ pub(crate) struct Outgoing<S, N> {
     /// another way.
     pub(crate) late: Vec<(SocketAddr, Request)>,
     /// Datagrams that the kernel did not take.
-    dropped: u64,
+    pub(crate) dropped: u64,
 }
 
 impl<S: DatagramSocket, N: Fn() -> Timestamp> Outgoing<S, N> {

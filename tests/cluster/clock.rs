@@ -29,6 +29,10 @@ impl Clock {
         Timestamp(self.shown_then + (now - self.changed_at) * self.rate / 1_000_000)
     }
 
+    pub fn runs(&self) -> bool {
+        self.rate > 0
+    }
+
     pub fn set_rate(&mut self, now: Instant, rate: u64) {
         self.shown_then = self.read(now).0;
         self.changed_at = now;

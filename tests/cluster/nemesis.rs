@@ -198,6 +198,9 @@ impl World {
             Fault::ClockStop => {
                 self.counts.add(Count::ClockStops);
                 let node = self.random.index(self.plan.servers + 1);
+                if self.nemesis.guarded == Some(node) {
+                    return;
+                }
                 self.nodes[node].clock.set_rate(at, 0);
                 self.schedule(at + lasting, Event::Repair(Repair::ClockRuns(node)));
             }
@@ -322,8 +325,10 @@ impl World {
             let needed: Vec<Incarnation> =
                 highest.members().into_iter().map(|member| member.incarnation).collect();
             let guarded = (1..=self.plan.servers).find(|server| {
+                // One whose clock stands does not notice that the view server is silent.
                 needed.contains(&self.nodes[*server].incarnation)
                     && self.nodes[*server].paused_until <= self.now
+                    && self.nodes[*server].clock.runs()
                     && self.known_record(*server).is_some()
             });
             let all_live = needed.iter().all(|incarnation| self.node_of(*incarnation).is_some());

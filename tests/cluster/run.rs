@@ -214,6 +214,7 @@ pub fn reset(world: &mut World, until: Instant) {
                 | Answer::DrainRefused(_)
                 | Answer::UndrainRefused(_)
                 | Answer::SwitchoverRefused(_)
+                | Answer::Measures(_)
                 | Answer::ResetPrepared(_)
                 | Answer::ResetDone(_) => {}
             }

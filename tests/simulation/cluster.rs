@@ -305,13 +305,17 @@ impl Stage {
                     content.push_str(&format!("{entries:?}"));
                     next = more;
                 }
-                server::Answer::Status(_) => unreachable!("entries were asked for"),
+                server::Answer::Status(_) | server::Answer::Measures(_) => {
+                    unreachable!("entries were asked for")
+                }
             }
         }
         let answer = handle.call(server::Command::Status).await;
         match answer.expect("a server that runs") {
             server::Answer::Status(status) => (status.operations.0, content),
-            server::Answer::Entries { .. } => unreachable!("the status was asked for"),
+            server::Answer::Entries { .. } | server::Answer::Measures(_) => {
+                unreachable!("the status was asked for")
+            }
         }
     }
 }

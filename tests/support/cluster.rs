@@ -27,6 +27,8 @@ pub struct Options {
     pub servers: usize,
     /// Flags of the view server for timing and leases.
     pub view_flags: Vec<&'static str>,
+    /// More flags of the kv servers.
+    pub server_flags: Vec<&'static str>,
     /// Whether the view server keeps its record in a file.
     pub keep_record: bool,
     /// Where everybody listens.
@@ -40,6 +42,7 @@ impl Default for Options {
         Options {
             servers: 3,
             view_flags: PATIENT.to_vec(),
+            server_flags: vec![],
             keep_record: true,
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             proxy: None,
@@ -177,6 +180,7 @@ impl Cluster {
         let mut command = self.command("kvserver");
         command.args([id, "--listen", &listen.to_string()]);
         command.args(["--view-server", &self.view_address_for_others().to_string()]);
+        command.args(&self.options.server_flags);
         if let Some(proxy) = &self.proxy {
             command.args(["--advertise", &proxy.add_node(id).to_string()]);
         }

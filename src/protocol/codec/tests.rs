@@ -446,3 +446,20 @@ fn a_line_cut_short_or_damaged_anywhere_never_panics() {
         }
     }
 }
+
+#[test]
+fn the_table_of_messages_names_every_type_and_no_other() {
+    let table = include_str!("../message.rs").lines().filter_map(|line| {
+        let row = line.strip_prefix("//! | `")?;
+        assert_eq!(row.matches('|').count(), 6, "six columns: {line}");
+        row.split('`').next()
+    });
+    let table: Vec<&str> = table.collect();
+    // The codec's own list is what can be received.
+    let known = include_str!("../codec.rs").lines().filter_map(|line| {
+        let (tag, rest) = line.trim_start().strip_prefix('"')?.split_once("\" => ")?;
+        rest.starts_with("Message::").then_some(tag)
+    });
+    let known: Vec<&str> = known.chain(["pbkv", "piece", "want"]).collect();
+    assert_eq!(table, known);
+}

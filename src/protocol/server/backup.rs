@@ -85,13 +85,14 @@ impl Backup {
     }
 
     /// Takes operations. The caller has checked that they come from this view's primary and belong
-    /// to this lineage.
-    pub fn on_replicate(&mut self, replicate: Replicate, limits: &Limits) {
+    /// to this lineage. Returns how many of them were here before.
+    pub fn on_replicate(&mut self, replicate: Replicate, limits: &Limits) -> u64 {
         self.barrier = self.barrier.max(replicate.barrier);
         self.flip = Some(replicate.flip);
         self.ack_due = true;
-        let mut number = replicate.first;
+        let (mut number, mut repeated) = (replicate.first, 0);
         for operation in replicate.operations {
+            repeated += u64::from(number <= self.replica.last());
             self.take(number, operation, limits);
             number = number.next();
         }
@@ -110,6 +111,7 @@ impl Backup {
             limits.history_operations,
             limits.history_bytes,
         );
+        repeated
     }
 
     fn take(&mut self, number: OperationNumber, operation: Operation, limits: &Limits) {

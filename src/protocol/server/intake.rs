@@ -13,8 +13,11 @@ use crate::config::Limits;
 use crate::kv::command::{Command, Key, Operation, OperationResult, Origin};
 use crate::kv::replica::{Applied, Replica};
 use crate::kv::session::Standing;
-use crate::protocol::message::{Fail, FailReason, Message, Outcome, Reply, Success};
+use crate::protocol::Outbox;
+use crate::protocol::counts::{Arrival, Aside};
+use crate::protocol::message::{Fail, FailReason, Message, Outcome, Reply, Request, Success};
 use crate::sequence::Sequence;
+use crate::time::Timestamp;
 use crate::types::{Incarnation, OperationNumber, RequestId, RequestNumber, SessionId, ViewId};
 
 /// Who asked, and in which form the answer is expected.
@@ -28,6 +31,8 @@ pub enum Asker {
         client: Incarnation,
         /// Echoed.
         id: RequestId,
+        /// For the counts.
+        arrival: Aside<Arrival>,
     },
     /// Somebody who sent the plain form.
     Plain {
@@ -37,19 +42,43 @@ pub enum Asker {
         command: String,
         /// Echoed.
         key: Key,
+        /// For the counts.
+        arrival: Aside<Arrival>,
     },
 }
 
 impl Asker {
+    /// Whoever sent this.
+    #[must_use]
+    pub fn of(now: Timestamp, from: SocketAddr, request: &Request) -> Asker {
+        let arrival = Aside(Arrival { at: now, kind: (&request.ask).into() });
+        Asker::Client { to: from, client: request.client, id: request.id, arrival }
+    }
+
+    /// Answers, and counts that.
+    pub fn tell<A>(&self, now: Timestamp, view: ViewId, outcome: Outcome, outbox: &mut Outbox<A>) {
+        outbox.counts.answer(now, self.arrival(), (&outcome).into());
+        let (to, message) = self.answer(view, outcome);
+        outbox.send(to, message);
+    }
+
+    /// When the request arrived, and what it asks for.
+    #[must_use]
+    pub fn arrival(&self) -> Arrival {
+        match self {
+            Asker::Client { arrival, .. } | Asker::Plain { arrival, .. } => arrival.0,
+        }
+    }
+
     /// The answer in the form that is expected, and where it goes.
     #[must_use]
     pub fn answer(&self, view: ViewId, outcome: Outcome) -> (SocketAddr, Message) {
         match self {
-            Asker::Client { to, client, id } => {
+            Asker::Client { to, client, id, .. } => {
                 let reply = Reply { client: *client, id: *id, view, outcome };
                 (*to, Message::Reply(reply))
             }
-            Asker::Plain { to, command, key } => {
+            Asker::Plain { to, command, key, .. } => {
                 let success = |value| {
                     let (command, key) = (command.clone(), key.clone());
                     Message::Success(Success { command, key, value })
@@ -85,9 +114,11 @@ pub fn plain_failure(reason: FailReason, view: ViewId, detail: Option<String>) -
 /// What becomes of a write that has arrived.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reception {
-    /// Nothing to say: it is numbered and waits for its commit, or waits for its turn, or its
-    /// client has long got the answer, or it exceeds a limit that every client keeps.
+    /// Nothing to say: it is numbered and waits for its commit, or waits for its turn, or exceeds a
+    /// limit that every client keeps.
     Waits,
+    /// Nothing to say: it came before, and waits, or its client has long got the answer.
+    Repeated,
     /// It was executed before.
     Answered(Outcome),
     /// Its session is not known here. Before that is said, this server must prove that it is still
@@ -133,12 +164,11 @@ impl Intake {
         if let Some(session) = replica.sessions().with_nonce(nonce) {
             return Reception::Answered(Outcome::Opened(session));
         }
-        if let Entry::Vacant(opening) = self.opening.entry(nonce) {
-            let capacity = limits.session_capacity;
-            let number = replica.push(Operation::Open { nonce, epoch: view.epoch, capacity });
-            opening.insert(number);
-            self.askers.push(number, asker);
-        }
+        let Entry::Vacant(opening) = self.opening.entry(nonce) else { return Reception::Repeated };
+        let capacity = limits.session_capacity;
+        let number = replica.push(Operation::Open { nonce, epoch: view.epoch, capacity });
+        opening.insert(number);
+        self.askers.push(number, asker);
         Reception::Waits
     }
 
@@ -161,7 +191,7 @@ impl Intake {
         match replica.sessions().standing(origin.session, origin.number) {
             Standing::Unknown => return Reception::UnknownSession,
             Standing::Executed(result) => return Reception::Answered(outcome(result)),
-            Standing::Acknowledged => return Reception::Waits,
+            Standing::Acknowledged => return Reception::Repeated,
             Standing::Next | Standing::Early => {}
         }
         let executed =
@@ -169,15 +199,15 @@ impl Intake {
         let turn = self.turns.entry(origin.session).or_default();
         turn.logged = turn.logged.max(executed);
         if origin.number <= turn.logged {
-            return Reception::Waits;
+            return Reception::Repeated;
         }
         if origin.number > turn.logged.next() {
             let in_window = origin.number.0 - executed.0 <= limits.session_window;
             let size = command.size();
-            if in_window
-                && self.early_bytes + size <= limits.backlog_bytes
-                && !turn.early.contains_key(&origin.number)
-            {
+            if turn.early.contains_key(&origin.number) {
+                return Reception::Repeated;
+            }
+            if in_window && self.early_bytes + size <= limits.backlog_bytes {
                 self.early_bytes += size;
                 turn.early.insert(origin.number, (origin, command, asker));
             }

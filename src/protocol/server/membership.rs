@@ -93,6 +93,12 @@ impl Membership {
         &self.timing
     }
 
+    /// Whether a ping of a view server that hears this process came within dead-after.
+    #[must_use]
+    pub fn is_heard(&self, now: Timestamp) -> bool {
+        self.heard.is_some_and(|heard| now.since(heard) < self.timing.dead_after())
+    }
+
     /// The highest epoch promised or adopted.
     #[must_use]
     pub fn promised(&self) -> Epoch {
@@ -113,6 +119,7 @@ impl Membership {
             if holds_copy {
                 if !std::mem::replace(&mut self.complained, true) {
                     error!(
+                        event = "foreign_history",
                         ours = ?self.record.as_ref().map(|known| known.history),
                         theirs = ?record.history,
                         "this server holds a copy of another history and takes no part; restart \

@@ -27,12 +27,14 @@ mod state_transfer;
 mod tests;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 
 use crate::config::Limits;
 use crate::kv::command::{self, Key, Value};
 use crate::kv::replica::Replica;
+use crate::protocol::counts::{Arrival, Aside, Fate, Kind};
 use crate::protocol::message::{
     ClientRequest, FailReason, Link, Message, NewerView, Outcome, Ping, ProbeAnswer, Replicate,
     Report, ReportKind, ViewReply,
@@ -70,6 +72,8 @@ pub enum Command {
     Status,
     /// A bounded number of entries of the store in key order, from this position on.
     Entries(Position),
+    /// What is measured of the present.
+    Measure,
 }
 
 /// A place in the store: element `index` of the list under `key` (or of the first one after it).
@@ -87,6 +91,8 @@ pub struct Position {
 pub enum Answer {
     /// To `Status`.
     Status(Status),
+    /// To `Measure`.
+    Measures(Box<Measures>),
     /// To `Entries`.
     Entries {
         /// Parts of lists: key, index of the first element, elements, and whether the list ends here.
@@ -115,6 +121,34 @@ pub struct Status {
     pub keys: usize,
     /// Last applied operation.
     pub operations: OperationNumber,
+}
+
+/// What is measured of a kv server at one moment. What has happened up to then is in
+/// [`Outbox::counts`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Measures {
+    /// What `status` shows.
+    pub status: Status,
+    /// The epoch of its view; 0 before the first one.
+    pub epoch: u64,
+    /// Another server may be taken away: see [`Server::readiness`].
+    pub ready: Result<(), String>,
+    /// A view server that hears this process was heard within dead-after.
+    pub heard: bool,
+    /// Bytes of text in all keys and values.
+    pub bytes: usize,
+    /// Sessions in the table.
+    pub sessions: usize,
+    /// Bytes of the operations that are remembered or wait, roughly.
+    pub log_bytes: usize,
+    /// Primary: operations that are numbered and not acknowledged by the other copy.
+    pub lag: u64,
+    /// Primary: how long the oldest of them that was sent waits.
+    pub delay: Duration,
+    /// Primary: a read lease is in force.
+    pub has_lease: bool,
+    /// Primary: keys that are on their way to a joiner, or there, and all keys; none without one.
+    pub transfer: Option<(usize, usize)>,
 }
 
 /// A look inside, for checkers of invariants.
@@ -236,13 +270,23 @@ impl Server {
     fn adopt(&mut self, now: Timestamp, record: Record, outbox: &mut Out) {
         let former = std::mem::replace(&mut self.role, Role::Idle(None));
         let was = role_name(self.config.incarnation, &former, self.membership.record());
+        let old_view = self.view();
         self.membership.adopt(record.clone());
+        outbox.counts.adopted_records += 1;
         self.role = self.role_in(now, former, &record);
         if let Some((primary, scope)) = self.primary(now) {
             primary.enter_view(&scope, outbox);
         }
         let is = role_name(self.config.incarnation, &self.role, Some(&record));
-        info!(view = %record.view.id, phase = ?record.phase, "{was} -> {is}");
+        info!(
+            event = if was == is { "view_adopted" } else { "role_change" },
+            old_view = %old_view,
+            new_view = %record.view.id,
+            phase = ?record.phase,
+            old_role = was,
+            role = is,
+            "{was} -> {is}"
+        );
     }
 
     fn role_in(&self, now: Timestamp, former: Role, record: &Record) -> Role {
@@ -263,7 +307,11 @@ impl Server {
             return match into_copy(former) {
                 Some(copy) => Role::Primary(Box::new(Primary::activate(copy.replica))),
                 None => {
-                    error!(view = %view.id, "named primary without a copy; this is a bug");
+                    error!(
+                        event = "copy_missing",
+                        view = %view.id,
+                        "named primary without a copy; this is a bug"
+                    );
                     Role::Idle(None)
                 }
             };
@@ -347,6 +395,7 @@ impl Server {
         let incarnation = former.next();
         *self = Server::new(now, ServerConfig { incarnation, ..self.config.clone() });
         warn!(
+            event = "incarnation_renewed",
             %former,
             %incarnation,
             "promised to follow a view server that is gone, and holds no data: begins again as \
@@ -370,6 +419,12 @@ impl Server {
     /// Whether a message from a server belongs to what this server is in now. A sender that is
     /// behind is told so.
     fn check_link(&self, from: SocketAddr, link: &Link, outbox: &mut Out) -> bool {
+        let is_ours = self.is_ours(from, link, outbox);
+        outbox.counts.stale_messages += u64::from(!is_ours);
+        is_ours
+    }
+
+    fn is_ours(&self, from: SocketAddr, link: &Link, outbox: &mut Out) -> bool {
         let Some(record) = self.membership.record() else { return false };
         if link.to != self.config.incarnation || link.history != record.history {
             return false;
@@ -398,7 +453,8 @@ impl Server {
             Role::Idle(_) | Role::Primary(_) => None,
         };
         if let Some(backup) = backup.filter(|backup| backup.since() == replicate.link.since) {
-            backup.on_replicate(replicate, &self.config.limits);
+            outbox.counts.repeated_operations +=
+                backup.on_replicate(replicate, &self.config.limits);
         }
     }
 
@@ -421,9 +477,11 @@ impl Server {
         outbox: &mut Out,
     ) {
         let view = self.view();
-        let request = match plain_request(from, request, &self.config.limits) {
+        let arrival = Arrival { at: now, kind: plain_kind(&request.command) };
+        let request = match plain_request(from, arrival, request, &self.config.limits) {
             Ok(request) => request,
             Err((reason, detail)) => {
+                outbox.counts.answer(now, arrival, Fate::Refused);
                 outbox.send(from, plain_failure(reason, view, Some(detail)));
                 return;
             }
@@ -432,8 +490,7 @@ impl Server {
             Some((primary, scope)) => primary.on_plain(&scope, request, outbox),
             None => {
                 let (PlainRequest::Write(_, asker) | PlainRequest::Get(_, asker)) = request;
-                let (to, message) = asker.answer(view, Outcome::NotPrimary(self.shown().into()));
-                outbox.send(to, message);
+                asker.tell(now, view, Outcome::NotPrimary(self.shown().into()), outbox);
             }
         }
     }
@@ -483,6 +540,67 @@ impl Server {
         };
         let id = self.config.id.clone();
         Status { id, incarnation: me, role, view, peer, synced, keys, operations }
+    }
+
+    /// Whether the cluster would lose nothing if the next server were restarted now, as far as this
+    /// one knows; otherwise why not. That is what a rolling update waits for, one server after the
+    /// other:
+    /// a primary that serves and a synced backup are where they shall be; a joiner is not, and
+    /// neither is a spare that the view server does not hear, or that a cluster with one copy only
+    /// waits for: whoever went on would stop the last copy.
+    ///
+    /// A primary and a backup stay ready without the view server: the service goes on.
+    ///
+    /// # Errors
+    /// With the reason, for people.
+    pub fn readiness(&self, now: Timestamp) -> Result<(), String> {
+        let record = self.membership.record();
+        let view = record.map(|record| &record.view);
+        let me = self.config.incarnation;
+        let refuse = |reason: &str| Err(reason.to_owned());
+        match &self.role {
+            Role::Primary(primary) if primary.has_diverged() => {
+                refuse("the other copy differs and must be replaced")
+            }
+            Role::Primary(_) => Ok(()),
+            Role::Backup(_) if record.is_some_and(|record| record.is_eligible(me)) => Ok(()),
+            Role::Backup(_) => refuse("a backup that is not synced yet"),
+            Role::Joining(_) => refuse("joining: the state is being received"),
+            Role::Idle(_) if !self.membership.is_heard(now) => {
+                refuse("a spare that hears nothing of the view server")
+            }
+            Role::Idle(_) if view.is_some_and(|view| view.primary.incarnation == me) => {
+                refuse("a proposed primary that does not serve yet")
+            }
+            Role::Idle(_)
+                if record.is_some_and(|record| record.phase == Phase::Active)
+                    && view.is_some_and(|view| view.backup.is_some()) =>
+            {
+                Ok(())
+            }
+            Role::Idle(_) => refuse("a spare of a cluster that lacks a backup"),
+        }
+    }
+
+    fn measures(&self, now: Timestamp) -> Measures {
+        let replica = self.inspect().replica;
+        let (lag, delay, has_lease, transfer) = match &self.role {
+            Role::Primary(primary) => primary.measures(now),
+            Role::Idle(_) | Role::Joining(_) | Role::Backup(_) => (0, Duration::ZERO, false, None),
+        };
+        Measures {
+            status: self.status(),
+            epoch: self.view().epoch.0,
+            ready: self.readiness(now),
+            heard: self.membership.is_heard(now),
+            bytes: replica.map_or(0, |replica| replica.store().bytes()),
+            sessions: replica.map_or(0, |replica| replica.sessions().len()),
+            log_bytes: replica.map_or(0, Replica::log_bytes),
+            lag,
+            delay,
+            has_lease,
+            transfer,
+        }
     }
 
     fn entries(&self, position: &Position) -> Answer {
@@ -574,9 +692,16 @@ fn role_name(me: Incarnation, role: &Role, record: Option<&Record>) -> &'static 
     }
 }
 
+/// How a request in the plain form is counted.
+fn plain_kind(command: &str) -> Kind {
+    let kinds = [Kind::Put, Kind::Append, Kind::Remove, Kind::Get];
+    kinds.into_iter().find(|kind| kind.word() == command).unwrap_or(Kind::Unknown)
+}
+
 /// Understands a request in the plain form.
 fn plain_request(
     from: SocketAddr,
+    arrival: Arrival,
     request: ClientRequest,
     limits: &Limits,
 ) -> Result<PlainRequest, (FailReason, String)> {
@@ -587,7 +712,8 @@ fn plain_request(
         let detail = format!("the key has {} bytes; at most {}", key.0.len(), limits.key_bytes);
         return Err((FailReason::TooLarge, detail));
     }
-    let asker = Asker::Plain { to: from, command: command.clone(), key: key.clone() };
+    let arrival = Aside(arrival);
+    let asker = Asker::Plain { to: from, command: command.clone(), key: key.clone(), arrival };
     let value = |name: &str| match value {
         Some(value) if value.0.len() > limits.value_bytes => {
             let (size, limit) = (value.0.len(), limits.value_bytes);
@@ -632,10 +758,8 @@ impl Process for Server {
             Message::Request(request) => match self.primary(now) {
                 Some((primary, scope)) => primary.on_request(&scope, from, request, outbox),
                 None => {
-                    let asker = Asker::Client { to: from, client: request.client, id: request.id };
                     let outcome = Outcome::NotPrimary(self.shown().into());
-                    let (to, reply) = asker.answer(self.view(), outcome);
-                    outbox.send(to, reply);
+                    Asker::of(now, from, &request).tell(now, self.view(), outcome, outbox);
                 }
             },
             Message::ClientRequest(request) => self.on_client_request(now, from, request, outbox),
@@ -644,7 +768,8 @@ impl Process for Server {
                     && self.is_from_primary(&transfer.link)
                     && let Role::Joining(joining) = &mut self.role
                 {
-                    joining.on_transfer(transfer, &self.config.limits);
+                    let repeated = joining.on_transfer(transfer, &self.config.limits);
+                    outbox.counts.repeated_transfers += u64::from(repeated);
                 }
             }
             Message::TransferAck(ack) => {
@@ -718,6 +843,7 @@ impl Process for Server {
         let answer = match command {
             Command::Status => Answer::Status(self.status()),
             Command::Entries(position) => self.entries(&position),
+            Command::Measure => Answer::Measures(Box::new(self.measures(now))),
         };
         outbox.push(Effect::Answer(call, answer));
     }

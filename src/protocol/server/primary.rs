@@ -6,12 +6,14 @@
 //! alone only in a view that has no backup, and never leaves a backup out by itself (I4).
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tracing::error;
 
 use crate::config::{Limits, Timing};
 use crate::kv::command::Operation;
 use crate::kv::replica::Replica;
+use crate::protocol::counts::Fate;
 use crate::protocol::message::{
     Ack, Ask, FailReason, Link, Offer, Outcome, Report, ReportKind, Request, TransferAck,
 };
@@ -187,7 +189,24 @@ impl Primary {
         }
     }
 
-    fn has_diverged(&self) -> bool {
+    /// Operations that the other copy lacks, how long the oldest waits, whether a lease is in force,
+    /// and how far a transfer has come.
+    #[must_use]
+    pub fn measures(&self, now: Timestamp) -> (u64, Duration, bool, Option<(usize, usize)>) {
+        let lease = self.has_lease(now);
+        let of = |pipeline: &Pipeline| (pipeline.lag(&self.replica), pipeline.delay(now));
+        let (following, transfer) = match &self.peer {
+            Peer::None => (None, None),
+            Peer::Joining(_, sender) => (sender.followed(), Some(sender.progress(&self.replica))),
+            Peer::Backup(_, pipeline) => (Some(&**pipeline), None),
+        };
+        let (lag, delay) = following.map_or((0, Duration::ZERO), of);
+        (lag, delay, lease, transfer)
+    }
+
+    /// Whether the other copy was seen to differ.
+    #[must_use]
+    pub fn has_diverged(&self) -> bool {
         match &self.peer {
             Peer::Backup(_, pipeline) => pipeline.has_diverged(),
             Peer::None | Peer::Joining(..) => false,
@@ -266,11 +285,10 @@ impl Primary {
         if self.has_diverged() {
             return;
         }
-        let asker = Asker::Client { to: from, client: request.client, id: request.id };
+        let asker = Asker::of(scope.now, from, &request);
         let view = scope.record.view.id;
         if self.is_busy(scope.limits, &request.ask) {
-            let (to, message) = asker.answer(view, Outcome::Busy);
-            outbox.send(to, message);
+            asker.tell(scope.now, view, Outcome::Busy, outbox);
             return;
         }
         let reception = match request.ask {
@@ -284,7 +302,8 @@ impl Primary {
             }
             Ask::Get { key, page: Some(page), .. } => {
                 let outcome = reads::later_page(&self.replica, &key, page, scope.limits.page_bytes);
-                Reception::Answered(outcome)
+                asker.tell(scope.now, view, outcome, outbox);
+                return;
             }
             Ask::Get { ref key, after, page: None } => {
                 let key = key.clone();
@@ -300,13 +319,14 @@ impl Primary {
         };
         match reception {
             Reception::Waits => {}
+            Reception::Repeated => outbox.counts.repeated_requests += 1,
             Reception::Answered(outcome) => {
+                outbox.counts.repeated_requests += 1;
                 let (to, message) = asker.answer(view, outcome);
                 outbox.send(to, message);
             }
             Reception::UnknownSession if self.reads.len() >= scope.limits.pending_reads => {
-                let (to, message) = asker.answer(view, Outcome::Busy);
-                outbox.send(to, message);
+                asker.tell(scope.now, view, Outcome::Busy, outbox);
             }
             Reception::UnknownSession => {
                 self.on_read(scope, Read { asker, question: Question::Expired }, outbox);
@@ -327,8 +347,7 @@ impl Primary {
         };
         match request {
             PlainRequest::Write(_, asker) | PlainRequest::Get(_, asker) if full => {
-                let (to, message) = asker.answer(view, Outcome::Busy);
-                outbox.send(to, message);
+                asker.tell(scope.now, view, Outcome::Busy, outbox);
             }
             PlainRequest::Write(command, asker) => {
                 self.intake.on_plain(command, asker, &mut self.replica);
@@ -389,6 +408,8 @@ impl Primary {
     ) {
         let Some(before) = self.lease else { return };
         let outcome = reads::evaluate(&self.replica, &read.question, scope.limits.page_bytes);
+        // One that comes back because the lease ended is counted again.
+        outbox.counts.answer(scope.now, read.asker.arrival(), (&outcome).into());
         let (to, message) = read.asker.answer(scope.record.view.id, outcome);
         let request = Box::new(request);
         outbox.push(Effect::SendBefore { before, to, message, request });
@@ -409,6 +430,7 @@ impl Primary {
             let list = self.replica.store().get(key);
             if list.is_some_and(|list| !reads::fits_plain(key, list, PLAIN_ANSWER_BYTES)) {
                 let detail = Some("the list does not fit a datagram; use the client".to_owned());
+                outbox.counts.answer(scope.now, read.asker.arrival(), Fate::Refused);
                 outbox.send(*to, plain_failure(FailReason::TooLarge, view, detail));
                 return;
             }
@@ -418,8 +440,7 @@ impl Primary {
             Asker::Plain { .. } => usize::MAX,
         };
         let outcome = reads::evaluate(&self.replica, &read.question, page_bytes);
-        let (to, message) = read.asker.answer(view, outcome);
-        outbox.send(to, message);
+        read.asker.tell(scope.now, view, outcome, outbox);
     }
 
     /// Commits, applies and answers everything that may be.
@@ -453,8 +474,7 @@ impl Primary {
     fn answer_applied(&mut self, scope: &Scope<'_>, answers: Vec<AppliedAnswer>, outbox: &mut Out) {
         for AppliedAnswer { answer, session, evicted } in answers {
             if let Some((asker, outcome)) = answer {
-                let (to, message) = asker.answer(scope.record.view.id, outcome);
-                outbox.send(to, message);
+                asker.tell(scope.now, scope.record.view.id, outcome, outbox);
             }
             for session in evicted.into_iter().chain(session) {
                 for read in self.reads.take_behind(session) {
@@ -520,6 +540,7 @@ impl Primary {
 
     fn shout(&self, ack: &Ack) {
         error!(
+            event = "copies_differ",
             operation = %ack.applied,
             theirs = ack.digest,
             ours = ?self.replica.digest_at(ack.applied),

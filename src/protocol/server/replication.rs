@@ -275,6 +275,7 @@ impl Pipeline {
         self.attempt = self.attempt.saturating_add(1);
         self.retry_at = None;
         // A number of its own: only the echo of a probe sent now shows that the peer is there now.
+        outbox.counts.probes += 1;
         self.barrier_sent += 1;
         self.barrier_due = true;
         let patience = self.round_trip.timeout(self.resends, to.link.from.0);
@@ -311,6 +312,7 @@ impl Pipeline {
         }
         self.window.on_loss(now, self.round_trip.smoothed());
         self.resent = now;
+        outbox.counts.resent_replicates += 1;
         self.send_from(now, self.acked.next(), replica, to, outbox);
     }
 
@@ -383,6 +385,12 @@ impl Pipeline {
     #[must_use]
     pub fn lag(&self, replica: &Replica) -> u64 {
         replica.last().0 - self.acked.0
+    }
+
+    /// How long the oldest message that was sent waits for its acknowledgement; zero without one.
+    #[must_use]
+    pub fn delay(&self, now: Timestamp) -> Duration {
+        self.flights.front().map_or(Duration::ZERO, |flight| now.since(flight.sent))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::config::{Limits, Timing};
 use crate::kv::replica::{Applied, Replica};
 use crate::kv::transfer::{Growing, Item, Walk};
 use crate::protocol::Outbox;
+use crate::protocol::counts::Aside;
 use crate::protocol::message::{Link, Message, Offer, Transfer, TransferAck, Verdict};
 use crate::protocol::round_trip::RoundTrip;
 use crate::protocol::server::backup::Backup;
@@ -76,6 +77,8 @@ struct Stream {
     probe_acked: u64,
     /// The operation at which the walk ended.
     ended: Option<OperationNumber>,
+    /// Keys that the walk has visited, to be shown.
+    walked: Aside<usize>,
     /// When more leaves, if there is room for it: at once, but not before what has arrived meanwhile
     /// is handled.
     next_at: Option<Timestamp>,
@@ -115,6 +118,27 @@ impl Sender {
                     && pipeline.lag(replica) <= limits.pending_operations as u64 / 16
             }
             Stage::AwaitingOffer | Stage::Streaming(_) => false,
+        }
+    }
+
+    /// Keys of this copy that are on their way to the joiner, or there, and all keys.
+    #[must_use]
+    pub fn progress(&self, replica: &Replica) -> (usize, usize) {
+        let all = replica.store().len();
+        match &self.stage {
+            Stage::AwaitingOffer => (0, all),
+            // Keys may have vanished since they were visited.
+            Stage::Streaming(stream) if stream.ended.is_none() => (stream.walked.0.min(all), all),
+            Stage::Streaming(_) | Stage::Following { .. } => (all, all),
+        }
+    }
+
+    /// The joiner's pipeline, to look at.
+    #[must_use]
+    pub fn followed(&self) -> Option<&Pipeline> {
+        match &self.stage {
+            Stage::Following { pipeline, .. } => Some(pipeline),
+            Stage::AwaitingOffer | Stage::Streaming(_) => None,
         }
     }
 
@@ -324,6 +348,7 @@ impl Stream {
             probe_sent: 0,
             probe_acked: 0,
             ended: None,
+            walked: Aside(0),
             next_at: None,
         }
     }
@@ -357,6 +382,8 @@ impl Stream {
             if self.ready.is_empty() && self.ended.is_none() {
                 let mut items = Vec::new();
                 self.walk.advance(replica, budget, &mut items);
+                let begins = |item: &&Item| matches!(item, Item::List { start: 0, .. });
+                self.walked.0 += items.iter().filter(begins).count();
                 if self.walk == Walk::Finished {
                     self.ended = Some(replica.applied());
                 }
@@ -374,6 +401,7 @@ impl Stream {
                 items.push(item);
             }
             in_turn += bytes;
+            outbox.counts.transfer_bytes += bytes as u64;
             self.ready_bytes -= bytes;
             self.flight_bytes += bytes;
             let flight = Flight { items, bytes, sent: now, once: true };
@@ -431,6 +459,7 @@ impl Stream {
             self.resent = now;
             self.window.on_loss(now, round_trip);
             first.once = false;
+            outbox.counts.resent_transfers += 1;
             outbox.send(to.peer.address, first.message(to, self.first_flight, probe));
         }
     }
@@ -449,6 +478,7 @@ impl Stream {
         self.retry_at = None;
         self.probe_sent += 1;
         let probe = Flight { items: Vec::new(), bytes: 0, sent: now, once: false };
+        outbox.counts.probes += 1;
         outbox.send(to.peer.address, probe.message(to, 0, self.probe_sent));
         let wait = self.round_trip.timeout(self.resends, to.link.from.0);
         let first = self
@@ -460,6 +490,7 @@ impl Stream {
             self.resends = self.resends.saturating_add(1);
             self.window.on_loss(now, self.round_trip.smoothed());
             first.once = false;
+            outbox.counts.resent_transfers += 1;
             outbox.send(to.peer.address, first.message(to, self.first_flight, self.probe_sent));
         }
         self.arm(now, to, patience);
@@ -584,22 +615,26 @@ impl Joining {
         };
     }
 
-    /// A part of the stream.
-    pub fn on_transfer(&mut self, transfer: Transfer, limits: &Limits) {
+    /// A part of the stream. Returns whether it was here before.
+    pub fn on_transfer(&mut self, transfer: Transfer, limits: &Limits) -> bool {
         let Transfer { sequence, items, probe, .. } = transfer;
         self.probe = self.probe.max(probe);
         self.ack_due = true;
         let next = self.sequence + 1;
-        let JoiningState::Receiving { early, early_bytes, .. } = &mut self.state else { return };
+        let repeated = sequence > 0 && sequence < next;
+        let JoiningState::Receiving { early, early_bytes, .. } = &mut self.state else {
+            return repeated;
+        };
         if sequence > next {
             let size: usize = items.iter().map(Item::size).sum();
             if sequence - next < EARLY_MESSAGES && *early_bytes + size <= limits.backlog_bytes {
                 *early_bytes += size;
                 if let Some(same) = early.insert(sequence, items) {
                     *early_bytes -= same.iter().map(Item::size).sum::<usize>();
+                    return true;
                 }
             }
-            return;
+            return false;
         }
         if sequence == next {
             self.install(items);
@@ -610,6 +645,7 @@ impl Joining {
                 self.install(items);
             }
         }
+        repeated
     }
 
     fn install(&mut self, items: Vec<Item>) {

@@ -3,12 +3,12 @@
 //! Kept here: datagrams leave in the order in which they were begun, and none is longer than the
 //! limit that came with its first line.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::net::SocketAddr;
 
 use super::Datagram;
-use super::wire::{Header, checksum};
+use super::wire::{Check, Header, checksum};
 use crate::protocol::codec;
 
 /// A header in which the checksum is still to be filled in: right-aligned, because JSON allows
@@ -17,6 +17,15 @@ const BLANK_HEADER: &[u8] = b"{\"type\":\"pbkv\",\"sum\":                    }\n
 
 /// Where in the header the checksum stands.
 const SUM: std::ops::Range<usize> = 21..41;
+
+/// The header of the same length for receivers that know the other checksum only.
+const BLANK_CRC32_HEADER: &[u8; BLANK_HEADER.len()] =
+    b"{\"type\":\"pbkv\",\"crc32\":                  }\n";
+const CRC32: std::ops::Range<usize> = 23..41;
+
+/// Receivers that are remembered to know the other checksum only. One that is forgotten is answered
+/// in vain, and remembered again when it asks again.
+const CRC32_RECEIVERS_MAX: usize = 1024;
 
 /// A first line that is longer than this is not looked at for a header.
 const HEADER_BYTES_MAX: usize = 256;
@@ -38,7 +47,7 @@ pub(super) fn room(limit: usize) -> usize {
 /// What the first line says of a datagram that has arrived.
 pub(super) enum Opened<'a> {
     /// The checksum matches: these are the lines.
-    Checked(&'a [u8]),
+    Checked(&'a [u8], Check),
     /// No header.
     Unchecked,
     /// A header with a checksum that does not match, or without one.
@@ -47,6 +56,19 @@ pub(super) enum Opened<'a> {
 
 /// Looks at the header.
 pub(super) fn open(bytes: &[u8]) -> Opened<'_> {
+    // As our own programs write it, so that the sum is all there is to read.
+    if let Some((header, body)) = bytes.split_at_checked(BLANK_HEADER.len())
+        && header[..SUM.start] == BLANK_HEADER[..SUM.start]
+        && header[SUM.end..] == BLANK_HEADER[SUM.end..]
+        && let Ok(sum) = std::str::from_utf8(&header[SUM])
+        && let digits = sum.trim_start_matches(' ')
+        // JSON has no sign and no zeros before a number.
+        && digits.starts_with(|first: char| matches!(first, '1'..='9'))
+        && let Ok(sum) = digits.parse::<u64>()
+        && sum == checksum(body)
+    {
+        return Opened::Checked(body, Check::Sum);
+    }
     let start = &bytes[..bytes.len().min(HEADER_BYTES_MAX)];
     let end = start.iter().position(|byte| *byte == b'\n').unwrap_or(start.len());
     let Ok(line) = std::str::from_utf8(&bytes[..end]) else { return Opened::Unchecked };
@@ -54,10 +76,8 @@ pub(super) fn open(bytes: &[u8]) -> Opened<'_> {
         return Opened::Unchecked;
     }
     let body = bytes.get(end + 1..).unwrap_or_default();
-    match serde_json::from_str::<Header>(line) {
-        Ok(header) if header.sum == checksum(body) => Opened::Checked(body),
-        Ok(_) | Err(_) => Opened::Damaged,
-    }
+    let check = serde_json::from_str::<Header>(line).ok().and_then(|header| header.check(body));
+    check.map_or(Opened::Damaged, |check| Opened::Checked(body, check))
 }
 
 /// Gathers lines into datagrams.
@@ -68,6 +88,8 @@ pub(super) struct Packer {
     /// For each destination the datagram in the queue that may still have room. Only looked up:
     /// its order, which is random, never shows.
     open: HashMap<SocketAddr, usize>,
+    /// Receivers whose last datagram carried the other checksum. Only looked up.
+    crc32: HashSet<SocketAddr>,
     /// Empty buffers.
     pool: Vec<Vec<u8>>,
 }
@@ -81,12 +103,33 @@ struct Queued {
 #[derive(Clone, Copy, Debug)]
 enum Form {
     /// Begins with a header whose checksum is filled in when it leaves.
-    Checked,
+    Checked(Check),
     /// A plain message, and nothing else.
     Plain,
 }
 
 impl Packer {
+    /// A datagram came from there: what goes back carries the checksum that it carried.
+    pub(super) fn learn(&mut self, from: SocketAddr, check: Check) {
+        match check {
+            Check::Sum if self.crc32.is_empty() => {}
+            Check::Sum => {
+                self.crc32.remove(&from);
+            }
+            Check::Crc32 => {
+                if self.crc32.len() >= CRC32_RECEIVERS_MAX && !self.crc32.contains(&from) {
+                    self.crc32.clear();
+                }
+                self.crc32.insert(from);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn crc32_receivers(&self) -> usize {
+        self.crc32.len()
+    }
+
     /// Adds a line without header, in a datagram of its own.
     pub(super) fn push_plain(&mut self, to: SocketAddr, line: &[u8]) {
         let mut bytes = self.buffer();
@@ -112,10 +155,15 @@ impl Packer {
     /// Adds the line that `write` appends, which [`fits`], in a datagram of its own.
     pub(super) fn push_checked(&mut self, to: SocketAddr, write: impl FnOnce(&mut Vec<u8>)) {
         let mut bytes = self.buffer();
-        bytes.extend_from_slice(BLANK_HEADER);
+        let is_crc32 = !self.crc32.is_empty() && self.crc32.contains(&to);
+        let check = if is_crc32 { Check::Crc32 } else { Check::Sum };
+        bytes.extend_from_slice(match check {
+            Check::Sum => BLANK_HEADER,
+            Check::Crc32 => BLANK_CRC32_HEADER,
+        });
         write(&mut bytes);
         bytes.push(b'\n');
-        self.queue.push(Queued { datagram: Datagram { to, bytes }, form: Form::Checked });
+        self.queue.push(Queued { datagram: Datagram { to, bytes }, form: Form::Checked(check) });
     }
 
     /// Takes everything out, in order, with checksums.
@@ -124,10 +172,15 @@ impl Packer {
         out.extend(self.queue.drain(..).map(|Queued { mut datagram, form }| {
             match form {
                 Form::Plain => {}
-                Form::Checked => {
+                Form::Checked(Check::Sum) => {
                     let sum = checksum(&datagram.bytes[BLANK_HEADER.len()..]);
                     write!(&mut datagram.bytes[SUM], "{sum:>20}")
                         .expect("a u64 has at most twenty digits");
+                }
+                Form::Checked(Check::Crc32) => {
+                    let sum = crc32fast::hash(&datagram.bytes[BLANK_HEADER.len()..]);
+                    write!(&mut datagram.bytes[CRC32], "{sum:>18}")
+                        .expect("a u32 has at most ten digits");
                 }
             }
             datagram

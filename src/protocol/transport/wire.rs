@@ -13,8 +13,31 @@ pub(super) const RANGES_MAX: usize = 32;
 /// First line of a datagram. The tag, `pbkv`, tells it from any message.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(super) struct Header {
-    /// Checksum of every byte after the header's newline.
-    pub sum: u64,
+    /// Checksum of every byte after the header's newline, as our own programs write it.
+    #[serde(default)]
+    pub sum: Option<u64>,
+    /// Another checksum of the same bytes, for programs in languages that have no other at hand.
+    #[serde(default)]
+    pub crc32: Option<u32>,
+}
+
+/// Which checksum a datagram carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Check {
+    /// [`checksum`].
+    Sum,
+    /// The CRC-32 of zlib, gzip and PNG.
+    Crc32,
+}
+
+impl Header {
+    /// The checksum that matches the bytes; none if there is none, or any that is there does not.
+    pub(super) fn check(&self, bytes: &[u8]) -> Option<Check> {
+        let sum = self.sum.map(|sum| (sum == checksum(bytes), Check::Sum));
+        let crc32 = self.crc32.map(|crc32| (crc32 == crc32fast::hash(bytes), Check::Crc32));
+        let all_match = [sum, crc32].into_iter().flatten().all(|(matches, _)| matches);
+        sum.or(crc32).filter(|_| all_match).map(|(_, check)| check)
+    }
 }
 
 /// A part of a message.

@@ -16,6 +16,7 @@
 //! ```
 
 use crate::kv::digest;
+use crate::protocol::counts::Cause;
 use crate::protocol::message::ReportKind;
 use crate::protocol::view::{Member, Phase, Record, View};
 use crate::protocol::view_server::recovery::{Outcome, Recovery};
@@ -130,6 +131,22 @@ enum Kind {
 impl Change {
     fn new(kind: Kind, reason: impl Into<String>) -> Change {
         Change { kind, failed_join: None, reason: reason.into() }
+    }
+
+    /// The reason as one word, in view of the record that it changes.
+    #[must_use]
+    pub fn cause(&self, record: &Record) -> Cause {
+        match &self.kind {
+            Kind::Activate if record.keeps_primary() => Cause::Synced,
+            Kind::Activate => Cause::TakenOver,
+            Kind::Alone(_) if self.failed_join.is_some() => Cause::Stalled,
+            Kind::Alone(_) if record.view.joining.is_some() => Cause::JoinerLost,
+            Kind::Alone(_) => Cause::BackupLost,
+            Kind::BeginWith(_) => Cause::Began,
+            Kind::Promote(_) => Cause::PrimaryLost,
+            Kind::Join(_) => Cause::Joining,
+            Kind::Pair(_) => Cause::CaughtUp,
+        }
     }
 
     /// The record that follows this one.

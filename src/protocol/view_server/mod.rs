@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
 use crate::config::{Timing, lease_wait};
+use crate::protocol::counts::Cause;
 use crate::protocol::message::{Message, Ping, Pong, Refused, ReportKind, ViewReply, ViewRequest};
 use crate::protocol::view::{Member, Micros, Phase, Record, Shown, View};
 use crate::protocol::view_server::changes::Changes;
@@ -90,6 +91,8 @@ pub enum Command {
     PrepareReset,
     /// Give up all data and begin an empty history.
     Reset,
+    /// What is measured of the present.
+    Measure,
 }
 
 /// The answer to a [`Command`].
@@ -119,6 +122,20 @@ pub enum Answer {
     ResetRefused(String),
     /// To `Reset`: a new epoch has begun.
     ResetDone(String),
+    /// To `Measure`.
+    Measures(Box<Measures>),
+}
+
+/// What is measured of a view server at one moment. What has happened up to then is in
+/// [`Outbox::counts`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Measures {
+    /// What `status` shows.
+    pub status: Status,
+    /// How far the newest record has come; none while it recovers.
+    pub phase: Option<Phase>,
+    /// It listens after a start or a pause, and judges nobody yet.
+    pub listens: bool,
 }
 
 /// What `status` shows.
@@ -323,7 +340,8 @@ impl ViewServer {
                 // A refused process ends itself, and this one may be the last copy.
                 continue;
             }
-            warn!(%address, %holder, "refused a second process with an id that is in use");
+            outbox.counts.refused_servers += 1;
+            warn!(event = "server_refused", %address, %holder, "refused a second process with an id that is in use");
             outbox.send(address, Message::Refused(Refused { to, holder }));
         }
         // A step may make the next one possible; a view needs no more than a few.
@@ -334,6 +352,7 @@ impl ViewServer {
         self.end_handover(now, outbox);
         for (address, to, nonce) in self.roster.due_pings(now, &self.config.timing) {
             let ping = self.ping(to, nonce);
+            outbox.counts.pings += 1;
             outbox.send(address, Message::Ping(Box::new(ping)));
         }
         self.hasten_handover(now);
@@ -394,15 +413,28 @@ impl ViewServer {
     }
 
     /// Makes a record the newest one: durable first, then visible.
-    fn enact(&mut self, record: Record, reason: &str, now: Timestamp, outbox: &mut Outbox<Answer>) {
-        if let Some(former) = self.record() {
-            assert!(former.stamp() < record.stamp(), "records only rise");
-        }
+    fn enact(
+        &mut self,
+        record: Record,
+        (cause, reason): (Cause, &str),
+        now: Timestamp,
+        outbox: &mut Outbox<Answer>,
+    ) {
+        let former = self.record().map(Record::stamp);
+        assert!(former < Some(record.stamp()), "records only rise");
+        outbox.counts.change(cause);
         let name = |member: &Option<Member>| {
             member.as_ref().map_or_else(|| "none".to_owned(), |member| member.id.to_string())
         };
+        // A view changes once, when its number is drawn. That a proposed one comes into force
+        // later is another event.
+        let old_view = former.map(|former| former.view);
+        let is_new = old_view != Some(record.view.id);
         info!(
-            view = %record.view.id,
+            event = if is_new { "view_change" } else { "view_active" },
+            old_view = %old_view.unwrap_or_default(),
+            new_view = %record.view.id,
+            reason = cause.word(),
             phase = ?record.phase,
             primary = %record.view.primary,
             backup = name(&record.view.backup),
@@ -435,13 +467,14 @@ impl ViewServer {
 
     /// Carries out a step.
     fn take(&mut self, now: Timestamp, step: Step, outbox: &mut Outbox<Answer>) {
-        let (mut next, reason) = match (step, &self.mode) {
+        let (mut next, cause, reason) = match (step, &self.mode) {
             (Step::Recover(record, reason), Mode::Recovering(_)) => {
                 // Until its primary promised, a former view server may have granted it leases.
                 self.former_lease = self.former_lease.max(record.lease.into());
                 self.started = now;
                 self.leased = now;
-                (*record, reason)
+                let cause = if record.view.genesis { Cause::Began } else { Cause::Recovered };
+                (*record, cause, reason)
             }
             (Step::Suspect(of), Mode::Running(record)) => {
                 self.suspicion = Some(Suspicion { of, after: self.roster.last_nonce() });
@@ -456,7 +489,7 @@ impl ViewServer {
                 if let Some(failed) = &change.failed_join {
                     self.roster.damp(now, failed, &self.config.timing);
                 }
-                (change.apply(record), change.reason)
+                (change.apply(record), change.cause(record), change.reason)
             }
             (Step::RecordLease, Mode::Running(_)) => {
                 let lease = self.lease_to_record(now);
@@ -477,7 +510,7 @@ impl ViewServer {
         if now >= self.started + lease_wait(self.former_lease) {
             next.lease = self.lease_to_record(now);
         }
-        self.enact(next, &reason, now, outbox);
+        self.enact(next, (cause, &reason), now, outbox);
     }
 
     fn on_pong(&mut self, now: Timestamp, mut pong: Pong, outbox: &mut Outbox<Answer>) {
@@ -489,8 +522,11 @@ impl ViewServer {
         let id = pong.id.clone();
         let record = pong.record.take();
         match self.roster.on_pong(now, &self.config.timing, pong) {
-            Heard::Nothing => return,
-            Heard::Known | Heard::Challenger => {}
+            Heard::Nothing => {
+                outbox.counts.stray_pongs += 1;
+                return;
+            }
+            Heard::Known | Heard::Challenger => outbox.counts.pongs += 1,
         }
         match &mut self.mode {
             Mode::Recovering(recovery) => {
@@ -530,11 +566,11 @@ impl ViewServer {
         if self.has_decided && newer {
             let text = "another view server has taken over this cluster (a server follows a \
                         newer record than ours); stop one of the two";
-            error!("{text}");
+            error!(event = "superseded", "{text}");
             outbox.push(Effect::Stop(text.to_owned()));
             return;
         }
-        warn!(view = %record.view.id, "the record is older than what a server knows: recovering");
+        warn!(event = "record_outdated", view = %record.view.id, "the record is older than what a server knows: recovering");
         let counter = promised.0.max(record.view.id.epoch.0) + 1;
         let epoch = Epoch(counter, self.config.incarnation.0);
         self.mode = Mode::Recovering(Recovery::new(epoch, Some(record.clone())));
@@ -779,7 +815,7 @@ impl ViewServer {
         let text = format!("a new, empty history begins with {primary} in view {id}");
         let mut record = Record::first(history, id, primary);
         record.lease = self.lease_to_record(now);
-        self.enact(record, "reset by the operator", now, outbox);
+        self.enact(record, (Cause::Reset, "reset by the operator"), now, outbox);
         Answer::ResetDone(text)
     }
 }
@@ -880,6 +916,11 @@ impl Process for ViewServer {
                 Err(refusal) => Answer::ResetRefused(refusal),
             }),
             Command::Reset => Some(self.reset(now, outbox)),
+            Command::Measure => Some(Answer::Measures(Box::new(Measures {
+                status: self.status(now),
+                phase: self.record().map(|record| record.phase),
+                listens: now < self.listens_until,
+            }))),
         };
         if let Some(answer) = answer {
             outbox.push(Effect::Answer(call, answer));

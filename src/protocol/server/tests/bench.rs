@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::config::{Limits, Timing};
 use crate::kv::command::{Command, Origin};
 use crate::kv::replica::Replica;
+use crate::protocol::counts::Counts;
 use crate::protocol::message::{Ask, Message, Outcome, PageRequest, Pong, Request};
 use crate::protocol::server::{Answer, Server, ServerConfig};
 use crate::protocol::view::{Member, Micros, Phase, Record, View};
@@ -76,6 +77,8 @@ pub struct Bench {
     pub timing: Timing,
     limits: Limits,
     servers: Vec<Server>,
+    /// What each server has counted.
+    counts: Vec<Counts>,
     incarnations: u64,
     wire: VecDeque<Envelope>,
     /// Links (from, to) that lose everything.
@@ -130,6 +133,7 @@ impl Bench {
             timing: Timing::default(),
             limits,
             servers: Vec::new(),
+            counts: vec![Counts::default(); servers],
             incarnations: 0,
             wire: VecDeque::new(),
             cut: BTreeSet::new(),
@@ -196,6 +200,10 @@ impl Bench {
         &self.servers[index - 1]
     }
 
+    pub fn counts(&self, index: usize) -> &Counts {
+        &self.counts[index - 1]
+    }
+
     pub fn member(&self, index: usize) -> Member {
         let config = &self.server(index).config;
         Member { id: config.id.clone(), incarnation: config.incarnation, address: address(index) }
@@ -228,14 +236,14 @@ impl Bench {
     // Time and messages.
 
     pub fn handle(&mut self, index: usize, from: SocketAddr, message: Message) {
-        let mut outbox = Outbox::default();
+        let mut outbox = self.outbox(index);
         let now = self.now;
         self.servers[index - 1].handle_message(now, from, message, &mut outbox);
         self.carry_out(index, outbox);
     }
 
     pub fn timeout(&mut self, index: usize) {
-        let mut outbox = Outbox::default();
+        let mut outbox = self.outbox(index);
         let now = self.now;
         self.servers[index - 1].handle_timeout(now, &mut outbox);
         let next = self.server(index).poll_timeout().unwrap();
@@ -249,7 +257,13 @@ impl Bench {
         self.timeout(index);
     }
 
+    /// An empty one that goes on counting.
+    fn outbox(&mut self, index: usize) -> Outbox<Answer> {
+        Outbox { counts: std::mem::take(&mut self.counts[index - 1]), ..Outbox::default() }
+    }
+
     fn carry_out(&mut self, index: usize, mut outbox: Outbox<Answer>) {
+        self.counts[index - 1] = std::mem::take(&mut outbox.counts);
         let effects: Vec<_> = outbox.drain().collect();
         for effect in effects {
             match effect {

@@ -79,6 +79,7 @@ fn without_a_header_only_plain_messages_are_accepted() {
         *transport.counters(),
         Counters {
             datagrams_received: 9,
+            bytes_received: transport.counters().bytes_received,
             dropped_unchecked: 2,
             dropped_undecodable: 2,
             dropped_unknown_type: 1,
@@ -150,4 +151,82 @@ fn what_waits_to_be_fetched_is_bounded_and_the_least_recently_used_goes_first() 
     transport.send(Timestamp(100), to, &put_of(0, 10_000));
     transport.flush(&mut out);
     assert_eq!(out.len() - before, 1, "the one in use is still remembered");
+}
+
+/// A datagram under a header of our choice.
+fn under(header: &str, lines: &[u8]) -> Vec<u8> {
+    [header.as_bytes(), b"\n", lines].concat()
+}
+
+#[test]
+fn crc_32_guards_a_datagram_as_well_and_what_goes_back_carries_it_too() {
+    let mut transport = Transport::new(Incarnation(1), Limits::default());
+    let (from, other) = (address("127.0.0.1:1"), address("127.0.0.1:2"));
+    let lines = encoded(&put(1, "a"));
+    let crc32 = crc32fast::hash(&lines);
+    let sum = checksum(&lines);
+    let right = format!(r#"{{"type":"pbkv","crc32":{crc32}}}"#);
+    let sent = |transport: &mut Transport, to: SocketAddr| {
+        let mut out = Vec::new();
+        transport.send(Timestamp::ZERO, to, &put(2, "answer"));
+        transport.flush(&mut out);
+        String::from_utf8(out.remove(0).bytes).unwrap()
+    };
+    let receive = |transport: &mut Transport, bytes: &[u8]| {
+        let mut out = Vec::new();
+        transport.receive(Timestamp::ZERO, from, bytes, &mut out);
+        out.len()
+    };
+    assert!(sent(&mut transport, from).starts_with(r#"{"type":"pbkv","sum":"#));
+    assert_eq!(receive(&mut transport, &under(&right, &lines)), 1);
+
+    let answer = sent(&mut transport, from);
+    let (header, body) = answer.split_once('\n').unwrap();
+    let header: serde_json::Value = serde_json::from_str(header).unwrap();
+    assert_eq!(header["crc32"], crc32fast::hash(body.as_bytes()), "{answer}");
+    assert!(sent(&mut transport, other).starts_with(r#"{"type":"pbkv","sum":"#));
+    let mut messages = Vec::new();
+    transport.receive(Timestamp::ZERO, other, answer.as_bytes(), &mut messages);
+    assert_eq!(messages, [put(2, "answer")], "our own programs read it");
+
+    // Every bit of it matters, in header and body alike.
+    let whole = under(&right, &lines);
+    for bit in (right.len() + 1) * 8..whole.len() * 8 {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(receive(&mut transport, &damaged), 0, "bit {bit}");
+    }
+    let wrong = transport.counters().dropped_checksum;
+    for header in [
+        format!(r#"{{"type":"pbkv","crc32":{}}}"#, crc32 ^ 1),
+        format!(r#"{{"type":"pbkv","crc32":{crc32},"sum":{}}}"#, sum ^ 1),
+        format!(r#"{{"type":"pbkv","crc32":{},"sum":{sum}}}"#, crc32 ^ 1),
+        r#"{"type":"pbkv","crc32":null}"#.to_owned(),
+        r#"{"type":"pbkv"}"#.to_owned(),
+    ] {
+        assert_eq!(receive(&mut transport, &under(&header, &lines)), 0, "{header}");
+    }
+    assert_eq!(transport.counters().dropped_checksum, wrong + 5);
+
+    // Whoever comes from there next may be another program.
+    let ours = format!(r#"{{"type":"pbkv","sum":{sum}}}"#);
+    assert_eq!(receive(&mut transport, &under(&ours, &lines)), 1);
+    assert!(sent(&mut transport, from).starts_with(r#"{"type":"pbkv","sum":"#));
+}
+
+#[test]
+fn a_flood_of_addresses_does_not_fill_the_memory_and_whoever_asks_last_is_answered() {
+    let mut transport = Transport::new(Incarnation(1), Limits::default());
+    let lines = encoded(&put(1, "a"));
+    let datagram =
+        under(&format!(r#"{{"type":"pbkv","crc32":{}}}"#, crc32fast::hash(&lines)), &lines);
+    for port in 1..=5_000 {
+        let from = SocketAddr::from(([10, 0, 0, 1], port));
+        transport.receive(Timestamp::ZERO, from, &datagram, &mut Vec::new());
+        let mut out = Vec::new();
+        transport.send(Timestamp::ZERO, from, &put(2, "answer"));
+        transport.flush(&mut out);
+        assert!(out[0].bytes.starts_with(br#"{"type":"pbkv","crc32":"#), "port {port}");
+    }
+    assert!(transport.packer.crc32_receivers() <= 1024);
 }

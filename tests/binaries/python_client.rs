@@ -1,0 +1,91 @@
+//! `scripts/pbkv_client.py`: that a client needs no library, and still does everything right.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::cluster::{Cluster, Options};
+use crate::support::logs::Logs;
+use crate::support::process::Process;
+use crate::support::proxy::Faults;
+
+fn python(cluster: &Cluster) -> Process {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/pbkv_client.py");
+    let view = match &cluster.proxy {
+        Some(proxy) => proxy.add_node("view"),
+        None => cluster.view_address(),
+    };
+    let mut command = Command::new("python3");
+    command.arg(script).args([&view.to_string(), "60"]);
+    Process::spawn(&cluster.logs, "python", command)
+}
+
+#[test]
+fn a_client_of_python_writes_and_reads_text_of_any_kind_and_lists_of_any_length() {
+    let cluster = Cluster::of(2);
+    let mut python = python(&cluster);
+    for (line, answer) in [
+        ("get a", "null"),
+        ("put a 1", "done"),
+        ("append a 'two words'", "done"),
+        ("get a", r#"["1", "two words"]"#),
+        ("put '' ''", "done"),
+        ("get ''", r#"[""]"#),
+        ("remove a", "done"),
+        ("get a", "null"),
+        ("append 'schlüssel \"' '🦀'", "done"),
+    ] {
+        assert_eq!(python.ask(line), answer, "{line}");
+    }
+    assert_eq!(cluster.get("schlüssel \"").unwrap(), ["🦀"]);
+    // Pieces: more than one datagram takes; and pages: more than one answer takes.
+    let value = "🦀".repeat(5_000);
+    for number in 0..30 {
+        assert_eq!(python.ask(&format!("append long '{number} {value}'")), "done");
+    }
+    let answer: Vec<String> = serde_json::from_str(&python.ask("get long")).unwrap();
+    assert_eq!(answer.len(), 30);
+    assert_eq!(answer, cluster.get("long").unwrap());
+    let huge = "x".repeat(100_000);
+    assert!(python.ask(&format!("put huge {huge}")).starts_with("NotExecuted"));
+    python.close_stdin();
+    assert_eq!(python.finish().stderr, "");
+}
+
+#[test]
+fn a_client_of_python_appends_each_value_once_through_loss_duplication_and_a_failover() {
+    let mut cluster = Cluster::start(Options { proxy: Some(0x9e37), ..Options::default() });
+    let roles = cluster.roles();
+    let mut python = python(&cluster);
+    assert_eq!(python.ask("put list 0"), "done");
+    let faults =
+        Faults { loss: 20, duplication: 20, delay: Duration::ZERO..Duration::from_millis(5) };
+    cluster.proxy.as_ref().unwrap().everywhere(faults);
+    for number in 1..=100 {
+        if number == 50 {
+            cluster.kill(&roles.primary);
+        }
+        assert_eq!(python.ask(&format!("append list {number}")), "done");
+    }
+    let counters = cluster.proxy.as_ref().unwrap().counters();
+    assert!(counters.lost > 20 && counters.duplicated > 20, "{counters:?}");
+    let expected: Vec<String> = (0..=100).map(|number| number.to_string()).collect();
+    let read: Vec<String> = serde_json::from_str(&python.ask("get list")).unwrap();
+    assert_eq!(read, expected);
+    cluster.proxy.as_ref().unwrap().heal();
+    assert_eq!(cluster.get("list").unwrap(), expected);
+}
+
+#[test]
+fn a_client_of_python_says_what_certainly_did_not_happen_and_what_may_have() {
+    let mut cluster = Cluster::of(1);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/pbkv_client.py");
+    let mut command = Command::new("python3");
+    command.arg(script).args([&cluster.view_address().to_string(), "0.5"]);
+    let mut python = Process::spawn(&Logs::default(), "python", command);
+    assert_eq!(python.ask("put a 1"), "done");
+    cluster.kill("s1");
+    assert!(python.ask("put a 2").starts_with("Unknown"), "it was sent, and not answered");
+    assert!(python.ask("put a 3").starts_with("NotExecuted"), "no session could be opened");
+    assert!(python.ask("get a").starts_with("NotExecuted"));
+}
