@@ -42,6 +42,8 @@
 //! | `view_reply` | V, kv server | C | at once, or (if `fresh`) when every member shown has been heard | nobody | it echoes the request's id, which C asks once |
 //! | `request` | C | P | an operation | C, with backoff up to its deadline, to whoever is primary then | writes: session and number are executed once, and the result is kept until C has said that it knows it; `open`: its nonce names the session; reads change nothing |
 //! | `reply` | kv server | C | the outcome is known | P, for every copy of the request | it echoes client and id; C takes the first final outcome |
+//! | `get_status` | C (`client watch`) | V, kv server | every tick | whoever watches, with the next question | it changes nothing |
+//! | `status` | V, kv server | who asked | at once, and never three times as long as the question | nobody | it says what was so when it was sent |
 //! | `pbkv` | everybody but the plain | everybody | first line of a datagram: the checksum of the rest | it is of one datagram | it says nothing by itself |
 //! | `piece` | whoever sends a large message | its receiver | the first ones at once, the others when they are wanted | the sender of the message; then the receiver wants what lacks | id and length name one byte sequence: the same bytes at the same place |
 //! | `want` | the receiver of a large message | its sender | the first pieces came | the receiver, until the message is whole | it is answered with the same bytes |

@@ -33,7 +33,7 @@ impl Observer {
             let asking = Asking::new(incarnation);
             let run = drive(asking, transport, socket, now, calls, RecordFile::None, Spin::Off);
             if let Err(error) = run.await {
-                error!(%error, "the observer has ended");
+                error!(event = "observer_ended", %error, "the observer has ended");
             }
         });
         Ok(Observer { handle })

@@ -156,10 +156,10 @@ fn history_shows_each_change_with_its_age_its_members_and_its_reason() {
 fn switchover_takes_an_id_or_none_and_a_refusal_says_why_on_stderr() {
     let (_, output, errors, asked) = run("switchover\nswitchover s2\nswitchover a b\n", |asked| {
         let waiting = Some("waiting for s1 to receive the state".to_owned());
-        match asked {
-            Command::Switchover(None) => Answer::SwitchedOver(Shown { waiting, ..shown() }),
-            _ => Answer::SwitchoverRefused("s2 is a spare".to_owned()),
+        if *asked == Command::Switchover(None) {
+            return Answer::SwitchedOver(Shown { waiting, ..shown() });
         }
+        Answer::SwitchoverRefused("s2 is a spare".to_owned())
     });
     assert_eq!(asked, [Command::Switchover(None), Command::Switchover(Some("s2".into()))]);
     assert_eq!(
@@ -173,12 +173,16 @@ fn switchover_takes_an_id_or_none_and_a_refusal_says_why_on_stderr() {
 #[test]
 fn drain_takes_an_id_and_perhaps_force_and_undrain_an_id() {
     let input = "drain s2\ndrain s2 --force\nundrain s2\ndrain\ndrain s2 --now\n";
-    let (_, output, errors, asked) = run(input, |asked| match asked {
-        Command::Drain { force: false, .. } => Answer::DrainRefused("one of two".to_owned()),
-        Command::Undrain(_) => Answer::UndrainRefused("s2 is not drained".to_owned()),
-        _ => Answer::Drained("s2 is drained".to_owned()),
-    });
     let drain = |force| Command::Drain { id: "s2".into(), force };
+    let (_, output, errors, asked) = run(input, |asked| {
+        if *asked == drain(false) {
+            Answer::DrainRefused("one of two".to_owned())
+        } else if *asked == drain(true) {
+            Answer::Drained("s2 is drained".to_owned())
+        } else {
+            Answer::UndrainRefused("s2 is not drained".to_owned())
+        }
+    });
     assert_eq!(asked, [drain(false), drain(true), Command::Undrain("s2".into())]);
     assert_eq!(output, "unable to execute drain\ns2 is drained\nunable to execute undrain\n");
     assert!(
