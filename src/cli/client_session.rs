@@ -6,13 +6,13 @@
 use std::process::ExitCode;
 
 use crate::cli::CliError;
-use crate::cli::client_answer::{Form, Printed, of_action, of_help, of_mistake};
+use crate::cli::client_answer::{Form, Printed, exit_code, of_action, of_help, of_mistake};
 use crate::cli::client_command::{ONE_SHOT_USAGES, Typed, USAGES, parse};
 use crate::cli::serve::on_own_thread;
 use crate::cli::terminal::Terminal;
 use crate::cli::typed::Mistake;
-use crate::kv::command::{Command, Value};
 use crate::protocol::client::{Action, Completed, Failure};
+use crate::protocol::message::KeysPage;
 use crate::runtime::Client;
 
 /// What the client is started for.
@@ -61,34 +61,26 @@ pub async fn run(client: Client, form: Form, task: Task) -> Result<ExitCode, Cli
             Task::OneShot(action) => {
                 let result = ask(&action);
                 let told = print(&mut terminal, of_action(form, &action, &result));
-                result.is_ok() && told.is_ok()
+                if told.is_ok() { exit_code(&result) } else { 1 }
             }
             Task::Lines => {
+                let form = if form == Form::Text && !terminal.is_typed { Form::Line } else { form };
                 let done = lines(&mut terminal, form, ask);
                 // A person has seen what failed and may have tried again.
-                done || terminal.is_typed
+                u8::from(!(done || terminal.is_typed))
             }
         }
     };
-    let done = on_own_thread(console)?.await.unwrap_or(false);
-    Ok(ExitCode::from(u8::from(!done)))
+    Ok(ExitCode::from(on_own_thread(console)?.await.unwrap_or(1)))
 }
 
 /// Carries out one operation.
 async fn act(client: &Client, action: &Action) -> Result<Completed, Failure> {
-    match action {
-        Action::Write(Command::Put { key, value }) => client.put(&key.0, &value.0).await,
-        Action::Write(Command::Append { key, value }) => client.append(&key.0, &value.0).await,
-        Action::Write(Command::Remove { key }) => client.remove(&key.0).await,
-        Action::Get(key) => {
-            let list = client.get(&key.0).await?;
-            let values =
-                |list: Vec<String>| list.iter().map(|value| Value::from(&**value)).collect();
-            return Ok(Completed::List(list.map(values)));
-        }
-        Action::View => return client.view().await.map(|shown| Completed::View(shown.into())),
+    if let Action::Keys { prefix, start_after: None } = action {
+        let keys = client.all_keys(prefix).await?;
+        return Ok(Completed::Keys(KeysPage { keys, more: false }));
     }
-    .map(|()| Completed::Written)
+    client.execute(action.clone()).await
 }
 
 /// Executes lines until they end. Returns whether all of them could be executed, and answered.
@@ -138,6 +130,7 @@ fn print(terminal: &mut Terminal<'_>, printed: Printed) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use crate::cli::terminal::tests::feed;
+    use crate::kv::command::Command;
     use crate::protocol::client::{FailureOutcome, FailureReason};
 
     fn failure() -> Failure {
@@ -147,9 +140,17 @@ mod tests {
     /// Answers gets with a missing key, completes all writes but those of key `bad`.
     fn cluster(action: &Action) -> Result<Completed, Failure> {
         match action {
-            Action::Write(command) if &*command.key().0 == "bad" => Err(failure()),
+            Action::Write(Command::Put { key, .. }) if &*key.0 == "bad" => Err(failure()),
+            Action::Write(Command::Cas(_)) => Ok(Completed::Mismatch(0)),
             Action::Write(_) => Ok(Completed::Written),
             Action::Get(_) => Ok(Completed::List(None)),
+            Action::Mget(keys) => Ok(Completed::Lists(vec![None; keys.len()])),
+            Action::Exists(_) => Ok(Completed::Exists(false)),
+            Action::Len(_) => Ok(Completed::Length(0)),
+            Action::Keys { prefix, .. } => {
+                let keys = vec![prefix.clone(), "z".into()];
+                Ok(Completed::Keys(KeysPage { keys, more: false }))
+            }
             Action::View => Ok(Completed::View(Default::default())),
         }
     }
@@ -169,6 +170,18 @@ mod tests {
              primary: none backup: none\n"
         );
         assert_eq!(errors, "");
+    }
+
+    #[test]
+    fn an_answer_of_no_fails_no_script() {
+        let (done, output, errors) =
+            script(Form::Line, "exists a\ncas a 1 2\nkeys a\nmget a b\nlen a");
+        assert!(done && errors.is_empty(), "{errors}");
+        assert_eq!(
+            output,
+            "exists a returned false\ncas failed: a is missing\nkeys returned a, z\n\
+             mget returned a : null, b : null\nlen a returned 0\n"
+        );
     }
 
     #[test]

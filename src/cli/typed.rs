@@ -49,6 +49,16 @@ pub enum Mistake {
         /// How it is typed.
         usage: String,
     },
+    /// As many words as there should be, but one of them cannot be what it should be.
+    #[error("Invalid {word} command\n{why}\nusage: {usage}")]
+    Unfit {
+        /// The command.
+        word: &'static str,
+        /// Which word, and what it should be.
+        why: String,
+        /// How it is typed.
+        usage: String,
+    },
     /// The line is no sequence of words.
     #[error("unreadable line: {0}")]
     Unreadable(String),
@@ -66,6 +76,12 @@ impl Mistake {
     #[must_use]
     pub fn invalid(usage: &Usage) -> Self {
         Mistake::Invalid { word: usage.word, usage: usage.line() }
+    }
+
+    /// For a command of which one word cannot be what it should be.
+    #[must_use]
+    pub fn unfit(usage: &Usage, why: String) -> Self {
+        Mistake::Unfit { word: usage.word, why, usage: usage.line() }
     }
 }
 

@@ -282,7 +282,11 @@ fn numbers(requests: &[Request]) -> Vec<u64> {
         .iter()
         .filter_map(|request| match &request.ask {
             Ask::Write { origin, .. } => Some(origin.number.0),
-            Ask::Open { .. } | Ask::Get { .. } => None,
+            Ask::Open { .. }
+            | Ask::Get { .. }
+            | Ask::Len { .. }
+            | Ask::Keys { .. }
+            | Ask::Mget { .. } => None,
         })
         .collect()
 }
@@ -290,7 +294,11 @@ fn numbers(requests: &[Request]) -> Vec<u64> {
 fn acknowledged(request: &Request) -> u64 {
     match &request.ask {
         Ask::Write { origin, .. } => origin.acknowledged.0,
-        Ask::Open { .. } | Ask::Get { .. } => panic!("not a write: {request:?}"),
+        Ask::Open { .. }
+        | Ask::Get { .. }
+        | Ask::Len { .. }
+        | Ask::Keys { .. }
+        | Ask::Mget { .. } => panic!("not a write: {request:?}"),
     }
 }
 

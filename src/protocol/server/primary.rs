@@ -286,13 +286,15 @@ impl Primary {
                 let outcome = reads::later_page(&self.replica, &key, page, scope.limits.page_bytes);
                 Reception::Answered(outcome)
             }
-            Ask::Get { ref key, after, page: None } => {
-                let key = key.clone();
-                if self.has_lease(scope.now) && !reads::is_behind(&self.replica, after) {
-                    let read = Read { asker, question: Question::Get { key, after } };
+            ref ask @ (Ask::Get { page: None, .. }
+            | Ask::Len { .. }
+            | Ask::Keys { .. }
+            | Ask::Mget { .. }) => {
+                let read = Read::of(asker, ask).filter(|read| read.question.fits(scope.limits));
+                let Some(read) = read else { return };
+                if self.has_lease(scope.now) && !reads::is_behind(&self.replica, read.after) {
                     self.answer_under_lease(scope, &read, request, outbox);
                 } else {
-                    let read = Read { asker, question: Question::Get { key, after } };
                     self.on_read(scope, read, outbox);
                 }
                 return;
@@ -309,7 +311,8 @@ impl Primary {
                 outbox.send(to, message);
             }
             Reception::UnknownSession => {
-                self.on_read(scope, Read { asker, question: Question::Expired }, outbox);
+                let read = Read { asker, question: Question::Expired, after: None };
+                self.on_read(scope, read, outbox);
             }
         }
         self.after_intake(scope, outbox);
@@ -323,10 +326,10 @@ impl Primary {
         let view = scope.record.view.id;
         let full = match &request {
             PlainRequest::Write(..) => self.is_full(scope.limits),
-            PlainRequest::Get(..) => self.reads.len() >= scope.limits.pending_reads,
+            PlainRequest::Read(..) => self.reads.len() >= scope.limits.pending_reads,
         };
         match request {
-            PlainRequest::Write(_, asker) | PlainRequest::Get(_, asker) if full => {
+            PlainRequest::Write(_, asker) | PlainRequest::Read(_, asker) if full => {
                 let (to, message) = asker.answer(view, Outcome::Busy);
                 outbox.send(to, message);
             }
@@ -334,9 +337,8 @@ impl Primary {
                 self.intake.on_plain(command, asker, &mut self.replica);
                 self.after_intake(scope, outbox);
             }
-            PlainRequest::Get(key, asker) => {
-                let question = Question::Get { key, after: None };
-                self.on_read(scope, Read { asker, question }, outbox);
+            PlainRequest::Read(question, asker) => {
+                self.on_read(scope, Read { asker, question, after: None }, outbox);
             }
         }
     }
@@ -351,7 +353,9 @@ impl Primary {
     fn is_busy(&self, limits: &Limits, ask: &Ask) -> bool {
         match ask {
             Ask::Open { .. } | Ask::Write { .. } => self.is_full(limits),
-            Ask::Get { .. } => self.reads.len() >= limits.pending_reads,
+            Ask::Get { .. } | Ask::Len { .. } | Ask::Keys { .. } | Ask::Mget { .. } => {
+                self.reads.len() >= limits.pending_reads
+            }
         }
     }
 
@@ -388,7 +392,7 @@ impl Primary {
         outbox: &mut Out,
     ) {
         let Some(before) = self.lease else { return };
-        let outcome = reads::evaluate(&self.replica, &read.question, scope.limits.page_bytes);
+        let outcome = reads::evaluate(&self.replica, read, scope.limits.page_bytes);
         let (to, message) = read.asker.answer(scope.record.view.id, outcome);
         let request = Box::new(request);
         outbox.push(Effect::SendBefore { before, to, message, request });
@@ -396,16 +400,14 @@ impl Primary {
 
     /// Answers a question that is proven, unless earlier writes of its session are missing.
     fn answer_proven(&mut self, scope: &Scope<'_>, read: Read, outbox: &mut Out) {
-        if let Question::Get { after, .. } = &read.question
-            && let Some((session, _)) = *after
-            && reads::is_behind(&self.replica, *after)
+        if let Some((session, _)) = read.after
+            && reads::is_behind(&self.replica, read.after)
         {
             self.reads.add_behind(session, read);
             return;
         }
         let view = scope.record.view.id;
-        if let (Asker::Plain { to, .. }, Question::Get { key, .. }) = (&read.asker, &read.question)
-        {
+        if let (Asker::Plain { to, .. }, Question::Get(key)) = (&read.asker, &read.question) {
             let list = self.replica.store().get(key);
             if list.is_some_and(|list| !reads::fits_plain(key, list, PLAIN_ANSWER_BYTES)) {
                 let detail = Some("the list does not fit a datagram; use the client".to_owned());
@@ -417,7 +419,7 @@ impl Primary {
             Asker::Client { .. } => scope.limits.page_bytes,
             Asker::Plain { .. } => usize::MAX,
         };
-        let outcome = reads::evaluate(&self.replica, &read.question, page_bytes);
+        let outcome = reads::evaluate(&self.replica, &read, page_bytes);
         let (to, message) = read.asker.answer(view, outcome);
         outbox.send(to, message);
     }
