@@ -287,8 +287,8 @@ fn count(message: &Message, counts: &mut Counts, witness: &mut Witness) {
             Outcome::Busy => counts.add(Count::Busy),
             Outcome::SessionExpired => counts.add(Count::SessionsExpired),
             Outcome::Opened(_) => counts.add(Count::SessionsOpened),
-            Outcome::Mismatch(_) => counts.add(Count::Mismatches),
             Outcome::Done
+            | Outcome::Mismatch(_)
             | Outcome::Number(_)
             | Outcome::NotANumber
             | Outcome::Overflow
