@@ -14,6 +14,7 @@ mod failover;
 mod histories;
 mod launching;
 mod measuring;
+mod more_commands;
 mod network;
 mod pauses;
 mod proxy_itself;

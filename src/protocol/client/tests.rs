@@ -149,7 +149,15 @@ impl Bench {
     }
 
     fn deliver(&mut self, from: SocketAddr, message: Message) {
-        if let Message::Reply(Reply { client: CLIENT, id, outcome: Outcome::Done, .. }) = &message
+        if let Message::Reply(Reply { client: CLIENT, id, outcome, .. }) = &message
+            && matches!(
+                outcome,
+                Outcome::Done
+                    | Outcome::Number(_)
+                    | Outcome::Mismatch(_)
+                    | Outcome::NotANumber
+                    | Outcome::Overflow
+            )
             && let Some(Request { ask: Ask::Write { origin, .. }, .. }) = self.frozen.get(id)
         {
             self.unanswered.entry(origin.session).or_default().remove(&origin.number);
