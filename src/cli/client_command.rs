@@ -103,11 +103,11 @@ pub fn parse(words: &[String]) -> Result<Typed, Mistake> {
             let by = by.parse().map_err(|_| Mistake::unfit(usage, no_number(by)))?;
             write(Command::Incr { key: Key::from(*key), by })
         }
-        ("mput", [words @ ..]) if !words.is_empty() && words.len().is_multiple_of(2) => {
+        ("mput", words) if !words.is_empty() && words.len().is_multiple_of(2) => {
             let entry = |pair: &[&str]| (Key::from(pair[0]), vec![Value::from(pair[1])]);
             write(Command::Mput { entries: words.chunks_exact(2).map(entry).collect() })
         }
-        ("mget", [words @ ..]) if !words.is_empty() => {
+        ("mget", words) if !words.is_empty() => {
             let keys = words.iter().map(|key| Key::from(*key)).collect();
             Ok(Typed::Act(Action::Mget(keys)))
         }

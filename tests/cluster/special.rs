@@ -233,9 +233,8 @@ pub fn check_counter(events: &[Event]) -> Result<(), Violation> {
 /// chain, which starts at the missing key.
 pub fn check_swapped(events: &[Event]) -> Result<(), Violation> {
     let complain = |what: String| Err(violation(events, format!("swapped: {what}")));
-    let edge = |event: &Event| match event.special {
-        Special::Cas { old, new } => Some((old, new)),
-        _ => None,
+    let edge = |event: &Event| {
+        if let Special::Cas { old, new } = event.special { Some((old, new)) } else { None }
     };
     let mut seen: BTreeSet<u64> =
         events.iter().filter_map(Event::list).flatten().copied().collect();
@@ -247,7 +246,9 @@ pub fn check_swapped(events: &[Event]) -> Result<(), Violation> {
         let Some((old, new)) = edge(event) else { continue };
         let happened = match event.told {
             Told::Swapped(swapped) => swapped,
-            _ => seen.contains(&new),
+            Told::Nothing | Told::Number(_) | Told::Length(_) | Told::Exists(_) => {
+                seen.contains(&new)
+            }
         };
         if happened && let Some((other, _)) = replaced.insert(old, (new, event)) {
             return complain(format!("{old:?} was replaced by {other} and by {new}"));
