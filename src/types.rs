@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_64;
 
 /// The name of a server, as the operator types it (`s1`). It survives restarts; what a process
 /// remembers does not, so a name alone never proves that anything is held.
@@ -37,6 +38,15 @@ impl fmt::Debug for ServerId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Incarnation(pub u64);
+
+impl Incarnation {
+    /// The one under which a process begins again without being started again: as good as drawn
+    /// anew, and the same wherever the same process is simulated.
+    #[must_use]
+    pub fn next(self) -> Incarnation {
+        Incarnation(XxHash3_64::oneshot(&self.0.to_le_bytes()))
+    }
+}
 
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

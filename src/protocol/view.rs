@@ -127,6 +127,16 @@ impl Record {
             == Some(self.view.primary.incarnation)
     }
 
+    /// Whether what this process knows and has promised decides how the record goes on. Everybody
+    /// else may be lost at any time, and loses nothing.
+    #[must_use]
+    pub fn rests_on(&self, incarnation: Incarnation) -> bool {
+        let is_it = |member: &Member| member.incarnation == incarnation;
+        is_it(&self.view.primary)
+            || self.view.backup.as_ref().is_some_and(is_it)
+            || self.is_eligible(incarnation)
+    }
+
     /// Every process that the record names, once each.
     #[must_use]
     pub fn members(&self) -> Vec<&Member> {

@@ -51,6 +51,7 @@ counts! {
     TotalLosses = "total losses",
     Resets = "resets",
     Refusals = "processes that ended themselves",
+    BegunAgain = "spares that began again",
     Proposals = "views proposed",
     Failovers = "failovers",
     Overtaken = "proposals that were never activated",

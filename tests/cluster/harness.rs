@@ -391,6 +391,7 @@ impl World {
         if matches!(halt, Halt::Finished) {
             node.transport.flush(&mut self.datagrams);
         }
+        self.meet_again(index);
         self.absorb(index, &witness);
         self.post(index);
         match halt {
@@ -409,6 +410,18 @@ impl World {
         }
         if self.failure.is_none() && !is_view {
             self.check_server(index);
+        }
+    }
+
+    /// A server that began again is another one.
+    fn meet_again(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let Some(incarnation) = node.server().map(Server::incarnation) else { return };
+        if incarnation != node.incarnation {
+            self.trace.say(self.now, || format!("{} goes on as {incarnation}", node.name));
+            self.counts.add(Count::BegunAgain);
+            self.nodes[index].incarnation = incarnation;
+            self.look_for_survivors();
         }
     }
 

@@ -389,3 +389,37 @@ fn a_replaced_view_server_that_goes_on_ends_itself_once_it_hears_of_a_newer_reco
     run::settle(&mut world, until);
     assert_sound(&mut world);
 }
+
+/// Sequence: 1. a view server without its record is heard by a spare alone, which promises, and
+/// dies before it has recovered .. 2. so does another one .. 3. their successor recovers without the
+/// spare, in an epoch below the last promise .. 4. the backup dies: only the spare is there to join.
+#[test]
+fn a_spare_that_promised_itself_to_a_view_server_which_died_joins_its_successor() {
+    let mut world = paired(1);
+    let (primary, backup) = (role(&world, false), role(&world, true));
+    let spare = (1..=3).find(|node| *node != primary && *node != backup).expect("three servers");
+    (world.nemesis.record_lost, world.nemesis.ever_lost) = (true, true);
+    isolate(&mut world, VIEW, [primary, backup]);
+    for _ in 0..2 {
+        world.crash(VIEW);
+        world.disk = None;
+        world.start(VIEW);
+        world.run_until(world.now + 300 * MS);
+        assert!(world.view_server_record().is_none(), "{}", world.trace);
+    }
+    world.crash(VIEW);
+    cut(&mut world, VIEW, spare);
+    [primary, backup].into_iter().for_each(|node| join_again(&mut world, VIEW, node));
+    world.start(VIEW);
+    run_until(&mut world, 3_000 * MS, |world| {
+        let recorded = world.truth.as_ref().map(|truth| &truth.record);
+        recorded.is_some() && recorded == world.view_server_record()
+    });
+    join_again(&mut world, VIEW, spare);
+    world.crash(backup);
+    let until = world.now + 5_000 * MS;
+    run::settle(&mut world, until);
+    assert_sound(&mut world);
+    assert_eq!(role(&world, true), spare, "{}", world.trace);
+    assert_eq!(world.counts.of(Count::BegunAgain), 1, "{}", world.trace);
+}

@@ -65,7 +65,7 @@ impl State {
     /// Checks what an event at this server may have broken.
     pub fn check_server(&mut self, index: usize, before: &Server) -> Check {
         let (server, incarnation) = (&self.servers[index], self.incarnations[index]);
-        if server.adopted() < before.adopted() {
+        if server.adopted() < before.adopted() && server.incarnation() == before.incarnation() {
             let detail =
                 format!("s{}: {:?} to {:?}", index + 1, before.adopted(), server.adopted());
             return broken(ADOPTED_VIEW_NEVER_DECREASES, detail);

@@ -198,8 +198,12 @@ impl<'a> Timed<'a> {
             }
             server.handle_timeout(now, &mut outbox);
         }
+        let (former, incarnation) = (before.incarnation(), server.incarnation());
+        if former != incarnation {
+            self.died.insert(former, self.now);
+            self.state.incarnations[index] = incarnation;
+        }
         self.state.servers[index] = Arc::new(server);
-        let incarnation = self.state.incarnations[index];
         for effect in outbox.drain() {
             match effect {
                 Effect::Send { message: Message::Reply(reply), .. } => {

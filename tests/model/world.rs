@@ -551,7 +551,8 @@ impl World {
             }
         }
         // All pings that name a pong are in the network, and a new one names a new pong.
-        let me = state.incarnations[index];
+        let me = server.incarnation();
+        state.incarnations[index] = me;
         server.forget_pongs(|token| state.network.is_named(me, token));
         let (moment, sent, held) = (state.moment, state.network.order.len(), state.held.len());
         let changed = server != *before;

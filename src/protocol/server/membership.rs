@@ -3,6 +3,11 @@
 //!
 //! Kept here: an adopted record is never replaced by an older one (I5), nor by one of an epoch below
 //! what was promised (D49), nor by one of another history while a copy is held (rule 9).
+//!
+//! A promise is never taken back: the view server that it was given to may have counted it. If that
+//! one is gone before it wrote its first record, a server on which nothing rests *begins again*, as
+//! if it had been started anew: its next incarnation has promised nothing, and no report of the
+//! former one stands for it.
 
 use std::collections::VecDeque;
 
@@ -13,13 +18,17 @@ use crate::protocol::message::{Announce, Message, Ping, Pong, Report};
 use crate::protocol::server::ServerConfig;
 use crate::protocol::view::{Record, Stamp};
 use crate::time::Timestamp;
-use crate::types::{Epoch, HistoryId};
+use crate::types::{Epoch, HistoryId, Incarnation};
 
 /// Pongs whose sending times are remembered, so that an echo can name any of them.
 const REMEMBERED_PONGS: usize = 64;
 /// Announces are never further apart than this part of dead-after, so that a view server without a
 /// record hears every server while it listens.
 const ANNOUNCE_PARTS: u32 = 2;
+
+/// For so many dead-afters somebody who has a record must be there, and nobody whom the promise
+/// could be for, before a server begins again. Whoever recovers listens for less.
+const PATIENCE: u32 = 3;
 
 /// See the module's text.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -28,6 +37,8 @@ pub struct Membership {
     record: Option<Record>,
     /// The highest epoch promised or adopted.
     promised: Epoch,
+    /// Since when all that a view server that is there offers is below the promise.
+    refusing: Option<Timestamp>,
     /// Timing, as the view server says; the default before it is heard.
     timing: Timing,
     /// When a ping of the view server last arrived.
@@ -48,6 +59,8 @@ pub struct Pinged {
     pub adopt: Option<Record>,
     /// A read lease until this time, if the adopted view is still the ping's.
     pub lease: Option<Timestamp>,
+    /// Nothing rests on this server, and its promise keeps it out for good: begin again.
+    pub begin_again: bool,
 }
 
 impl Membership {
@@ -57,6 +70,7 @@ impl Membership {
         Membership {
             record: None,
             promised: Epoch::default(),
+            refusing: None,
             timing: Timing::default(),
             heard: None,
             announce_at: now,
@@ -127,8 +141,14 @@ impl Membership {
         self.record = Some(record);
     }
 
-    /// Takes a ping addressed to this process.
-    pub fn on_ping(&mut self, now: Timestamp, ping: &Ping, holds_copy: bool) -> Pinged {
+    /// Takes a ping addressed to this process, which is `me`.
+    pub fn on_ping(
+        &mut self,
+        now: Timestamp,
+        me: Incarnation,
+        ping: &Ping,
+        holds_copy: bool,
+    ) -> Pinged {
         self.timing = ping.timing;
         let sent = ping.heard.and_then(|heard| {
             self.pongs.iter().find(|(token, _)| *token == heard).map(|(_, sent)| *sent)
@@ -139,6 +159,7 @@ impl Membership {
         if is_live {
             self.heard = Some(now);
             self.announces = 0;
+            self.refusing = self.is_below_promise(ping).then(|| self.refusing.unwrap_or(now));
         }
         // Records of two histories have no order, so a ghost of a former one must not bring a
         // server without a copy back to it.
@@ -149,7 +170,19 @@ impl Membership {
             self.promised = self.promised.max(epoch);
         }
         let granted = sent.filter(|_| ping.grants_lease);
-        Pinged { adopt, lease: granted.map(|sent| sent + ping.timing.lease()) }
+        let lease = granted.map(|sent| sent + ping.timing.lease());
+        let is_kept_out = self
+            .refusing
+            .is_some_and(|since| now.since(since) >= self.timing.dead_after() * PATIENCE);
+        let is_free = !holds_copy && ping.record.as_ref().is_some_and(|it| !it.rests_on(me));
+        Pinged { adopt, lease, begin_again: is_kept_out && is_free }
+    }
+
+    /// Whether somebody speaks whom the promise keeps this server from following. Whoever recovers
+    /// has no record yet, and whom the promise is for must not be taken for gone.
+    fn is_below_promise(&self, ping: &Ping) -> bool {
+        let record = ping.record.as_ref().filter(|record| self.is_in(record.history));
+        record.is_some_and(|record| record.view.id.epoch < self.promised)
     }
 
     /// The answer to a ping. Its sending time counts from here: the lease that an echo of it grants

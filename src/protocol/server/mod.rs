@@ -28,7 +28,7 @@ mod tests;
 
 use std::net::SocketAddr;
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::config::Limits;
 use crate::kv::command::{self, Cas, Key, Value};
@@ -53,7 +53,8 @@ use crate::types::{CallId, Incarnation, OperationNumber, ServerId, ViewId};
 pub struct ServerConfig {
     /// Its name.
     pub id: ServerId,
-    /// Random bits drawn at process start.
+    /// Random bits drawn at process start. A server may go on to the next one by itself, see
+    /// `membership`.
     pub incarnation: Incarnation,
     /// Where it announces itself.
     pub view_server: SocketAddr,
@@ -174,6 +175,12 @@ impl Server {
     #[must_use]
     pub fn new(now: Timestamp, config: ServerConfig) -> Self {
         Server { config, membership: Membership::new(now), role: Role::Idle(None), last_event: now }
+    }
+
+    /// Who it is now.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.config.incarnation
     }
 
     /// A look inside, for checkers of invariants.
@@ -307,7 +314,11 @@ impl Server {
             outbox_send_all(outbox, self.config.view_server, announce);
             return;
         }
-        let pinged = self.membership.on_ping(now, ping, self.holds_copy());
+        let me = self.config.incarnation;
+        let pinged = self.membership.on_ping(now, me, ping, self.holds_copy());
+        if pinged.begin_again {
+            return self.begin_again(now);
+        }
         if let Some(record) = pinged.adopt {
             self.adopt(now, record, outbox);
         }
@@ -329,6 +340,19 @@ impl Server {
         let holds_copy = self.holds_copy();
         let pong = self.membership.pong(now, &self.config, ping, holds_copy, reports);
         outbox.send(from, pong);
+    }
+
+    /// What a restart does: another incarnation, which knows nothing and has promised nothing.
+    fn begin_again(&mut self, now: Timestamp) {
+        let former = self.config.incarnation;
+        let incarnation = former.next();
+        *self = Server::new(now, ServerConfig { incarnation, ..self.config.clone() });
+        warn!(
+            %former,
+            %incarnation,
+            "promised to follow a view server that is gone, and holds no data: begins again as \
+             another incarnation"
+        );
     }
 
     fn reports(&mut self, now: Timestamp) -> Vec<Report> {

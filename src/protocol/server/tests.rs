@@ -12,6 +12,7 @@ mod commands;
 mod joining;
 mod leases;
 mod plain;
+mod promises;
 mod reading;
 mod replicating;
 mod sessions;

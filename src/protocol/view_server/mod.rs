@@ -422,7 +422,7 @@ impl ViewServer {
             return;
         }
         let (from, promised, adopted) = (pong.from, pong.promised, pong.adopted);
-        let history = pong.history;
+        let (history, holds_copy) = (pong.history, pong.holds_copy);
         let id = pong.id.clone();
         let record = pong.record.take();
         match self.roster.on_pong(now, &self.config.timing, pong) {
@@ -442,7 +442,12 @@ impl ViewServer {
             }
             Mode::Running(own) => {
                 let newer = adopted.is_some_and(|adopted| adopted > own.stamp());
-                if history == Some(own.history) && (newer || promised > own.view.id.epoch) {
+                // Without a copy, a server that no record rests on gets rid of a promise to nobody
+                // by itself (its `Membership`). To recover for its sake could cost the service:
+                // 1. a spare promised to somebody who is gone .. 2. the primary dies .. 3. we hear
+                // of the promise, and wait for the primary's report instead of promoting.
+                let outbid = promised > own.view.id.epoch && (holds_copy || own.rests_on(from));
+                if history.is_none_or(|it| it == own.history) && (newer || outbid) {
                     self.overtaken(now, promised, newer, outbox);
                 }
             }

@@ -226,3 +226,25 @@ fn when_a_lost_write_is_answered_at_last_the_later_ones_follow_soon_and_in_order
     bench.wait(10);
     assert_eq!(bench.take_requests(s1()), writes[2..]);
 }
+
+#[test]
+fn every_call_ends_at_its_own_deadline() {
+    let mut bench = Bench::new();
+    let calls = [100, 200, 300].map(|deadline| bench.call(get(), deadline));
+    for over in 1..=3 {
+        bench.wait(100);
+        let answered = calls.iter().filter(|call| bench.answers.contains_key(call)).count();
+        assert_eq!(answered, over);
+    }
+}
+
+#[test]
+fn a_later_request_does_not_put_off_the_repetition_of_an_earlier_one() {
+    let mut bench = Bench::opened();
+    bench.call(append("a"), 1000);
+    bench.take_requests(s1());
+    let due = bench.client.poll_timeout().unwrap();
+    bench.now = bench.now + due.since(bench.now) / 2;
+    bench.call(append("b"), 1000);
+    assert!(bench.client.poll_timeout().unwrap() <= due);
+}

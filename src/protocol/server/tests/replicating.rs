@@ -115,7 +115,7 @@ fn a_batch_gathers_while_another_is_under_way_and_leaves_with_its_acknowledgemen
     bench.cut.insert((1, 2));
     ask(&mut bench);
     ask(&mut bench);
-    bench.gathered(1);
+    bench.run(ms(1));
     assert_eq!(batches(&bench), [1, 5, 1, 1]);
     // What fills a message waits for nothing.
     (0..500).for_each(|_| ask(&mut bench));
@@ -320,6 +320,27 @@ fn a_backup_is_called_stalled_after_dead_after_and_not_for_the_primarys_own_paus
     bench.cut.clear();
     bench.run(ms(400));
     assert_eq!(bench.reports(1), [ReportKind::Synced]);
+}
+
+#[test]
+fn a_backup_that_answers_but_applies_nothing_is_given_ten_times_dead_after() {
+    // What it has to apply may be large and on its way in many pieces; it may also never come.
+    let mut bench = Bench::pair();
+    let session = bench.open(1);
+    bench.hold.insert((1, 2));
+    bench.ask(1, write(session, 1, 0, append("k", "1")));
+    let begun = bench.now;
+    while bench.reports(1) != [ReportKind::Stalled] {
+        bench.run(ms(20));
+        for mut envelope in std::mem::take(&mut bench.held) {
+            if let Message::Replicate(replicate) = &mut envelope.message {
+                replicate.operations.clear();
+            }
+            bench.hand_over(envelope);
+        }
+        assert!(bench.now.since(begun) < ms(3000));
+    }
+    assert!(bench.now.since(begun) >= ms(2450));
 }
 
 #[test]

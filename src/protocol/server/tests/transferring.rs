@@ -262,3 +262,33 @@ fn a_stranger_in_the_same_view_can_neither_offer_nor_judge_nor_acknowledge() {
     assert!(offers > 0);
     assert_eq!(bench.reports(1), [ReportKind::CaughtUp]);
 }
+
+#[test]
+fn a_stream_that_filled_its_turn_goes_on_in_the_next_one_without_an_answer() {
+    let mut bench = Bench::solo();
+    let session = bench.open(1);
+    for number in 1..=200 {
+        let command = put(&format!("k{number}"), &"v".repeat(1000));
+        bench.ask_now(1, write(session, number, number - 1, command));
+    }
+    bench.log.clear();
+    bench.hold.insert((2, 1));
+    bench.join(2);
+    bench.tell(1);
+    bench.tell(2);
+    bench.settle();
+    let offer = bench.held.remove(0);
+    bench.hand_over(offer);
+    bench.settle();
+    let sent = |bench: &Bench| {
+        let items = bench.log.iter().filter_map(|envelope| match &envelope.message {
+            Message::Transfer(transfer) => Some(transfer.items.len()),
+            _ => None,
+        });
+        items.sum::<usize>()
+    };
+    let first = sent(&bench);
+    assert!(first > 0);
+    bench.run(std::time::Duration::from_nanos(1));
+    assert!(sent(&bench) > first, "{first} of 200");
+}

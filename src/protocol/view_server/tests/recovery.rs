@@ -287,6 +287,18 @@ fn a_promise_to_somebody_who_is_gone_does_not_end_the_process() {
 }
 
 #[test]
+fn a_spares_promise_to_somebody_who_is_gone_does_not_keep_the_backup_from_taking_over() {
+    // Sequence: 1. a spare promised itself to nobody .. 2. the primary dies .. 3. a view server
+    // that recovers for the spare's sake would wait for the report of the dead.
+    let mut bench = Bench::pair();
+    let (before, heir) = (bench.record().clone(), bench.incarnation("s2"));
+    bench.cut("s1");
+    bench.server("s3").promised = Epoch(9, 9);
+    bench.run_until(|bench| bench.record().is_eligible(heir) && bench.record().eligible.len() == 1);
+    assert_eq!(bench.record().view.id.epoch, before.view.id.epoch);
+}
+
+#[test]
 fn a_view_server_that_was_taken_over_ends() {
     // Sequence (D34): a server follows a record that another view server wrote.
     let mut bench = Bench::pair();
@@ -336,6 +348,24 @@ fn a_first_primary_that_dies_before_it_served_is_replaced() {
     bench.run_until(|bench| bench.is("s1", None, Phase::Proposed));
     bench.cut("s1");
     bench.run_until(|bench| bench.is("s2", None, Phase::Active));
+}
+
+#[test]
+fn a_first_primary_that_promised_itself_to_somebody_who_is_gone_serves() {
+    for adopts in [true, false] {
+        let mut bench = Bench::new();
+        bench.start("s1");
+        bench.server("s1").adopts = adopts;
+        bench.run_until(|bench| bench.is("s1", None, Phase::Proposed));
+        bench.run_until(|bench| bench.servers["s1"].record.is_some() || !adopts);
+        let server = bench.server("s1");
+        assert!(!server.holds_copy);
+        (server.promised, server.adopts) = (Epoch(9, 9), true);
+        bench.run_until(|bench| {
+            bench.is("s1", None, Phase::Active) && bench.servers["s1"].holds_copy
+        });
+        assert!(bench.record().view.id.epoch > Epoch(9, 9));
+    }
 }
 
 #[test]
