@@ -162,6 +162,8 @@ pub struct Limits {
     pub key_bytes: usize,
     /// Longest value (one element of a list), in bytes of UTF-8.
     pub value_bytes: usize,
+    /// Keys that one command may name.
+    pub keys_per_command: usize,
     /// Largest datagram sent to an address that is not loopback.
     pub datagram_bytes: usize,
     /// Largest datagram sent to a loopback address.
@@ -195,6 +197,7 @@ impl Default for Limits {
         Limits {
             key_bytes: 64 << 10,
             value_bytes: 1 << 20,
+            keys_per_command: 10_000,
             datagram_bytes: 1200,
             loopback_datagram_bytes: 60 << 10,
             message_bytes: 8 << 20,
@@ -213,6 +216,13 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Bytes of all keys and values of one command: as many as the largest `put` has, so that
+    /// whatever can carry that one can carry every command.
+    #[must_use]
+    pub fn command_bytes(&self) -> usize {
+        self.key_bytes + self.value_bytes
+    }
+
     /// The largest datagram that may be sent to this address.
     #[must_use]
     pub fn datagram_bytes_to(&self, to: SocketAddr) -> usize {

@@ -23,8 +23,9 @@ use pbkv::runtime::client::ClientOptions;
 #[command(
     name = "client",
     version = VERSION,
-    after_help = "Commands: put KEY VALUE, append KEY VALUE, get KEY, remove KEY, view, bench, check, \
-                  watch, completions SHELL, man, help, quit. Flags stand before the command."
+    after_help = "Commands: put, append, get, remove, keys, exists, len, cas, incr, mput, mget, view, \
+                  bench, check, watch, completions, man, help [COMMAND], quit. Flags stand before the \
+                  command."
 )]
 struct Flags {
     /// Hosts file [default: knownhosts.json, or what PBKV_HOSTS names]

@@ -51,6 +51,9 @@ pub fn blame(line: &str, mistake: &Mistake, usages: &[Usage]) -> Option<Blame> {
             let why = nearest(word, usages).map(|near| format!("did you mean {near}?"));
             Some(Blame { place: words.first()?.place.clone(), why: why.unwrap_or_default() })
         }
+        (Mistake::Unfit { at, .. }, _) => {
+            Some(Blame { place: words.get(*at)?.place.clone(), why: String::new() })
+        }
         (Mistake::Invalid { .. }, _) => {
             let usage = usages.iter().find(|usage| usage.word == words[0].text)?;
             let (least, most) = arity(usage);
@@ -186,6 +189,14 @@ mod tests {
             ["          ^^^^^^^ put takes no more words; quotes keep one together"]
         );
         assert_eq!(pointed("incr a x"), ["         ^"]);
+    }
+
+    #[test]
+    fn the_mark_stands_under_a_word_that_cannot_be_what_it_should_be() {
+        let (line, usage) = ("incr a ten", &USAGES[2]);
+        let mistake = Mistake::unfit(usage, 2, "no number".to_owned());
+        let blame = blame(line, &mistake, USAGES).unwrap();
+        assert_eq!(marks(line, &blame, 2, 80), ["         ^^^"]);
     }
 
     #[test]

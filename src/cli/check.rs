@@ -51,7 +51,7 @@ pub fn run(words: &[String], form: Form) -> Result<ExitCode, CliError> {
     let verdict = history::check(&history, flags.budget);
     let form = if flags.json { Form::Json } else { form };
     let text = match form {
-        Form::Text => text(&Counts::of(&history), &verdict),
+        Form::Text | Form::Line => text(&Counts::of(&history), &verdict),
         Form::Json => json(&Counts::of(&history), &verdict),
     };
     let told = writeln!(std::io::stdout(), "{text}");

@@ -5,16 +5,19 @@
 
 use serde::Serialize;
 
-use crate::cli::client_command::{more_on, word_and_key};
+use crate::cli::client_command::{detail, word_and_key};
 use crate::cli::terminal::printable;
 use crate::cli::typed::{Mistake, Usage, help, help_on};
+use crate::kv::command::{Command, Key, Value};
 use crate::protocol::client::{Action, Completed, Failure, FailureOutcome};
 
 /// The form of answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
-    /// A line for people.
+    /// For people: a line; a line a key where there are several.
     Text,
+    /// For a script that reads a line an answer, always.
+    Line,
     /// One JSON object a command.
     Json,
 }
@@ -35,9 +38,25 @@ struct Json<'a> {
     command: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
-    /// Of `get`: the list, `null` for a missing key.
+    /// Of `get`, the list or `null` for a missing key; of `exists`, `len` and `incr` what they
+    /// returned.
     #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<Option<Vec<&'a str>>>,
+    value: Option<JsonValue<'a>>,
+    /// Of `keys`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefix: Option<&'a str>,
+    /// Of `keys`, what was found; of `mput`, what was put.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<Vec<&'a str>>,
+    /// Of `mget`, in the order of its keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries: Option<Vec<JsonEntry<'a>>>,
+    /// Of `cas`: whether the list was the expected one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    swapped: Option<bool>,
+    /// Of a `cas` that has found another list: its length, 0 for a missing key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    len: Option<u64>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     view: Option<JsonView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,6 +66,21 @@ struct Json<'a> {
     error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum JsonValue<'a> {
+    List(Option<Vec<&'a str>>),
+    Truth(bool),
+    Length(u64),
+    Number(i64),
+}
+
+#[derive(Serialize)]
+struct JsonEntry<'a> {
+    key: &'a str,
+    value: Option<Vec<&'a str>>,
 }
 
 #[derive(Serialize)]
@@ -65,6 +99,11 @@ impl<'a> Json<'a> {
             command,
             key: None,
             value: None,
+            prefix: None,
+            keys: None,
+            entries: None,
+            swapped: None,
+            len: None,
             view: None,
             usage: None,
             ok: true,
@@ -84,8 +123,8 @@ pub fn of_action(form: Form, action: &Action, result: &Result<Completed, Failure
     let (word, _) = word_and_key(action);
     let output = match form {
         Form::Json => json(action, result),
-        Form::Text => match result {
-            Ok(completed) => text(action, completed),
+        Form::Text | Form::Line => match result {
+            Ok(completed) => text(form, action, completed),
             Err(_) => format!("unable to execute {word}"),
         },
     };
@@ -95,9 +134,41 @@ pub fn of_action(form: Form, action: &Action, result: &Result<Completed, Failure
         Ok(Completed::View(shown)) if shown.primary.is_none() => {
             shown.waiting.as_ref().map(|waiting| format!("waiting: {waiting}"))
         }
-        Ok(Completed::View(_) | Completed::List(_) | Completed::Written) => None,
+        Ok(
+            Completed::View(_)
+            | Completed::List(_)
+            | Completed::Lists(_)
+            | Completed::Exists(_)
+            | Completed::Length(_)
+            | Completed::Keys(_)
+            | Completed::Number(_)
+            | Completed::Mismatch(_)
+            | Completed::Written,
+        ) => None,
     };
-    Printed { output: Some(output), errors }
+    // A listing without a line is not even an empty one.
+    let output = (form != Form::Text || !output.is_empty()).then_some(output);
+    Printed { output, errors }
+}
+
+/// The exit code of one operation on the command line: 0 done, 1 not executed, 3 executed, and the
+/// answer is no.
+#[must_use]
+pub fn exit_code(result: &Result<Completed, Failure>) -> u8 {
+    match result {
+        Err(_) => 1,
+        Ok(Completed::Mismatch(_) | Completed::Exists(false)) => 3,
+        Ok(
+            Completed::View(_)
+            | Completed::List(_)
+            | Completed::Lists(_)
+            | Completed::Exists(true)
+            | Completed::Length(_)
+            | Completed::Keys(_)
+            | Completed::Number(_)
+            | Completed::Written,
+        ) => 0,
+    }
 }
 
 /// The answer to a line that is not a command.
@@ -105,7 +176,7 @@ pub fn of_action(form: Form, action: &Action, result: &Result<Completed, Failure
 pub fn of_mistake(form: Form, word: Option<&str>, mistake: &Mistake) -> Printed {
     let errors = mistake.to_string();
     let output = match form {
-        Form::Text => None,
+        Form::Text | Form::Line => None,
         Form::Json => {
             let mut json = Json::new(word);
             json.ok = false;
@@ -121,7 +192,7 @@ pub fn of_mistake(form: Form, word: Option<&str>, mistake: &Mistake) -> Printed 
 #[must_use]
 pub fn of_help(form: Form, usages: &[Usage]) -> Printed {
     let output = match form {
-        Form::Text => help(usages),
+        Form::Text | Form::Line => help(usages),
         Form::Json => {
             let mut json = Json::new(Some("help"));
             json.usage = Some(usages.iter().map(Usage::line).collect());
@@ -135,39 +206,105 @@ pub fn of_help(form: Form, usages: &[Usage]) -> Printed {
 #[must_use]
 pub fn of_help_on(form: Form, usage: &Usage) -> Printed {
     match form {
-        Form::Text => Printed { output: Some(help_on(usage, more_on(usage.word))), errors: None },
+        Form::Text | Form::Line => {
+            Printed { output: Some(help_on(usage, detail(usage.word))), errors: None }
+        }
         Form::Json => of_help(form, std::slice::from_ref(usage)),
     }
 }
 
-fn text(action: &Action, completed: &Completed) -> String {
+fn text(form: Form, action: &Action, completed: &Completed) -> String {
     let (word, key) = word_and_key(action);
+    let key = printable(key.map_or("", |key| &key.0));
     match completed {
         Completed::Written => format!("{word} completed"),
         Completed::View(shown) => shown.to_string(),
-        Completed::List(list) => {
-            let key = printable(key.map_or("", |key| &key.0));
-            let list = match list {
-                None => "null".to_owned(),
-                Some(values) => {
-                    let values: Vec<_> = values.iter().map(|value| printable(&value.0)).collect();
-                    values.join(", ")
+        Completed::List(None) => format!("{word} {key} returned null"),
+        Completed::List(Some(values)) => format!("{word} {key} returned {}", joined(values)),
+        Completed::Exists(exists) => format!("{word} {key} returned {exists}"),
+        Completed::Length(length) => format!("{word} {key} returned {length}"),
+        Completed::Number(number) => format!("{word} {key} returned {number}"),
+        Completed::Mismatch(0) => format!("{word} failed: {key} is missing"),
+        Completed::Mismatch(1) => format!("{word} failed: {key} has another list, of 1 element"),
+        Completed::Mismatch(length) => {
+            format!("{word} failed: {key} has another list, of {length} elements")
+        }
+        Completed::Keys(page) => {
+            listing(form, word, page.keys.iter().map(|key| printable(&key.0).into()))
+        }
+        Completed::Lists(lists) => {
+            let line = |(key, list): (&Key, &Option<Vec<Value>>)| {
+                let key = printable(&key.0);
+                match list {
+                    None => format!("{key} : null"),
+                    Some(values) => format!("{key} : [{}]", joined(values)),
                 }
             };
-            format!("get {key} returned {list}")
+            listing(form, word, asked_keys(action).iter().zip(lists).map(line))
         }
     }
+}
+
+fn joined(values: &[Value]) -> String {
+    values.iter().map(|value| printable(&value.0)).collect::<Vec<_>>().join(", ")
+}
+
+/// What there are several of: a line each, or all in one line.
+fn listing(form: Form, word: &str, items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    match form {
+        Form::Text => items.join("\n"),
+        Form::Line | Form::Json if items.is_empty() => format!("{word} returned nothing"),
+        Form::Line | Form::Json => format!("{word} returned {}", items.join(", ")),
+    }
+}
+
+/// The keys of an `mget`.
+fn asked_keys(action: &Action) -> &[Key] {
+    if let Action::Mget(keys) = action { keys } else { &[] }
+}
+
+fn texts(values: &[Value]) -> Vec<&str> {
+    values.iter().map(|value| &*value.0).collect()
 }
 
 fn json(action: &Action, result: &Result<Completed, Failure>) -> String {
     let (word, key) = word_and_key(action);
     let mut json = Json::new(Some(word));
     json.key = key.map(|key| &*key.0);
+    match action {
+        Action::Keys { prefix, .. } => json.prefix = Some(&prefix.0),
+        Action::Write(Command::Mput { entries }) => {
+            json.keys = Some(entries.iter().map(|(key, _)| &*key.0).collect());
+        }
+        Action::Write(Command::Cas(_)) if result.is_ok() => {
+            json.swapped = Some(matches!(result, Ok(Completed::Written)));
+        }
+        Action::Write(_)
+        | Action::Get(_)
+        | Action::Mget(_)
+        | Action::Exists(_)
+        | Action::Len(_)
+        | Action::View => {}
+    }
     match result {
         Ok(Completed::Written) => (),
         Ok(Completed::List(list)) => {
-            json.value =
-                Some(list.as_ref().map(|values| values.iter().map(|value| &*value.0).collect()));
+            json.value = Some(JsonValue::List(list.as_deref().map(texts)));
+        }
+        Ok(Completed::Exists(exists)) => json.value = Some(JsonValue::Truth(*exists)),
+        Ok(Completed::Length(length)) => json.value = Some(JsonValue::Length(*length)),
+        Ok(Completed::Number(number)) => json.value = Some(JsonValue::Number(*number)),
+        Ok(Completed::Mismatch(length)) => json.len = Some(*length),
+        Ok(Completed::Keys(page)) => {
+            json.keys = Some(page.keys.iter().map(|key| &*key.0).collect());
+        }
+        Ok(Completed::Lists(lists)) => {
+            let mut entries = Vec::new();
+            for (key, list) in asked_keys(action).iter().zip(lists) {
+                entries.push(JsonEntry { key: &key.0, value: list.as_deref().map(texts) });
+            }
+            json.entries = Some(entries);
         }
         Ok(Completed::View(shown)) => {
             json.view = Some(JsonView {
@@ -193,8 +330,8 @@ fn json(action: &Action, result: &Result<Completed, Failure>) -> String {
 mod tests {
     use super::*;
     use crate::cli::client_command::{Typed, parse};
-    use crate::kv::command::Value;
     use crate::protocol::client::FailureReason;
+    use crate::protocol::message::KeysPage;
     use crate::protocol::view::{Member, Shown};
     use crate::types::{Epoch, Incarnation, ServerId, ViewId};
 
@@ -203,6 +340,13 @@ mod tests {
         let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
         let Ok(Typed::Act(action)) = parse(&words) else { panic!("{words:?}") };
         [Form::Text, Form::Json].map(|form| of_action(form, &action, result).output.unwrap())
+    }
+
+    /// stdout of a command in a script.
+    fn line(words: &str, result: &Result<Completed, Failure>) -> String {
+        let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+        let Ok(Typed::Act(action)) = parse(&words) else { panic!("{words:?}") };
+        of_action(Form::Line, &action, result).output.unwrap()
     }
 
     fn list(values: &[&str]) -> Result<Completed, Failure> {
@@ -239,6 +383,77 @@ mod tests {
         assert_eq!(
             both("get a", &Ok(Completed::List(None))),
             ["get a returned null", r#"{"command":"get","key":"a","value":null,"ok":true}"#,]
+        );
+    }
+
+    #[test]
+    fn a_number_and_a_truth_are_shown_with_their_key() {
+        assert_eq!(
+            both("len a", &Ok(Completed::Length(3))),
+            ["len a returned 3", r#"{"command":"len","key":"a","value":3,"ok":true}"#]
+        );
+        assert_eq!(
+            both("incr a -4", &Ok(Completed::Number(-2))),
+            ["incr a returned -2", r#"{"command":"incr","key":"a","value":-2,"ok":true}"#]
+        );
+        let missing = Ok(Completed::Exists(false));
+        assert_eq!(
+            both("exists a", &missing),
+            [
+                "exists a returned false",
+                r#"{"command":"exists","key":"a","value":false,"ok":true}"#
+            ]
+        );
+        assert_eq!([exit_code(&missing), exit_code(&Ok(Completed::Exists(true)))], [3, 0]);
+    }
+
+    #[test]
+    fn a_failed_cas_is_an_answer_and_no_error() {
+        assert_eq!(
+            both("cas a 1 2", &Ok(Completed::Written)),
+            ["cas completed", r#"{"command":"cas","key":"a","swapped":true,"ok":true}"#]
+        );
+        for (length, text) in [
+            (0, "cas failed: a is missing"),
+            (1, "cas failed: a has another list, of 1 element"),
+            (2, "cas failed: a has another list, of 2 elements"),
+        ] {
+            let result = Ok(Completed::Mismatch(length));
+            let json = format!(
+                r#"{{"command":"cas","key":"a","swapped":false,"len":{length},"ok":true}}"#
+            );
+            assert_eq!(both("cas a 1 2", &result), [text.to_owned(), json]);
+            assert_eq!(exit_code(&result), 3);
+        }
+    }
+
+    #[test]
+    fn what_is_about_several_keys_has_a_line_a_key_and_one_line_in_a_script() {
+        let list = |texts: &[&str]| Some(texts.iter().map(|text| Value::from(*text)).collect());
+        let lists = Ok(Completed::Lists(vec![list(&["1", "2"]), None]));
+        assert_eq!(
+            both("mget a b", &lists),
+            [
+                "a : [1, 2]\nb : null",
+                r#"{"command":"mget","entries":[{"key":"a","value":["1","2"]},{"key":"b","value":null}],"ok":true}"#
+            ]
+        );
+        assert_eq!(line("mget a b", &lists), "mget returned a : [1, 2], b : null");
+        let keys = |keys: &[&str]| {
+            let keys = keys.iter().map(|key| Key::from(*key)).collect();
+            Ok(Completed::Keys(KeysPage { keys, more: false }))
+        };
+        assert_eq!(
+            both("keys a", &keys(&["a", "a\n"])),
+            ["a\na\\n", r#"{"command":"keys","prefix":"a","keys":["a","a\n"],"ok":true}"#]
+        );
+        assert_eq!(line("keys", &keys(&["a", "b"])), "keys returned a, b");
+        assert_eq!(line("keys", &keys(&[])), "keys returned nothing");
+        let Ok(Typed::Act(action)) = parse(&["keys".to_owned()]) else { panic!() };
+        assert_eq!(of_action(Form::Text, &action, &keys(&[])).output, None, "no line at all");
+        assert_eq!(
+            both("mput a 1 b 2", &Ok(Completed::Written)),
+            ["mput completed", r#"{"command":"mput","keys":["a","b"],"ok":true}"#]
         );
     }
 

@@ -8,14 +8,16 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::CliError;
-use crate::cli::client_answer::{Form, Printed, of_action, of_help, of_help_on, of_mistake};
+use crate::cli::client_answer::{
+    Form, Printed, exit_code, of_action, of_help, of_help_on, of_mistake,
+};
 use crate::cli::client_command::{ONE_SHOT_USAGES, Typed, USAGES, parse};
 use crate::cli::editor::{self, KeptMode};
 use crate::cli::serve::on_own_thread;
 use crate::cli::terminal::Terminal;
 use crate::cli::typed::Mistake;
-use crate::kv::command::{Command, Value};
 use crate::protocol::client::{Action, Completed, Failure, FailureReason};
+use crate::protocol::message::KeysPage;
 use crate::runtime::Client;
 
 mod waiting;
@@ -72,12 +74,13 @@ pub async fn run(client: Client, form: Form, task: Task) -> Result<ExitCode, Cli
                 let result = ask(&action);
                 let printed = of_action(form, &action, &result);
                 let told = print(&mut Terminal::standard("> "), printed);
-                result.is_ok() && told.is_ok()
+                if told.is_ok() { exit_code(&result) } else { 1 }
             }
             Task::Lines => {
                 let keys = waiting::key_source(client.clone(), runtime.clone());
                 let history = editor::client_history();
                 let mut terminal = Terminal::interactive("> ", USAGES, history, Some(keys));
+                let form = if form == Form::Text && !terminal.is_typed { Form::Line } else { form };
                 let done = if terminal.editor.is_some() {
                     lines(&mut terminal, form, |action| {
                         runtime.block_on(waiting::with_patience(&client, action))
@@ -86,7 +89,7 @@ pub async fn run(client: Client, form: Form, task: Task) -> Result<ExitCode, Cli
                     lines(&mut terminal, form, ask)
                 };
                 // A person has seen what failed and may have tried again.
-                done || terminal.is_typed
+                u8::from(!(done || terminal.is_typed))
             }
         }
     };
@@ -101,24 +104,16 @@ pub async fn run(client: Client, form: Form, task: Task) -> Result<ExitCode, Cli
     } else {
         done.await
     };
-    Ok(ExitCode::from(u8::from(!done.unwrap_or(false))))
+    Ok(ExitCode::from(done.unwrap_or(1)))
 }
 
 /// Carries out one operation.
 async fn act(client: &Client, action: &Action) -> Result<Completed, Failure> {
-    match action {
-        Action::Write(Command::Put { key, value }) => client.put(&key.0, &value.0).await,
-        Action::Write(Command::Append { key, value }) => client.append(&key.0, &value.0).await,
-        Action::Write(Command::Remove { key }) => client.remove(&key.0).await,
-        Action::Get(key) => {
-            let list = client.get(&key.0).await?;
-            let values =
-                |list: Vec<String>| list.iter().map(|value| Value::from(&**value)).collect();
-            return Ok(Completed::List(list.map(values)));
-        }
-        Action::View => return client.view().await.map(|shown| Completed::View(shown.into())),
+    if let Action::Keys { prefix, start_after: None } = action {
+        let keys = client.all_keys(prefix).await?;
+        return Ok(Completed::Keys(KeysPage { keys, more: false }));
     }
-    .map(|()| Completed::Written)
+    client.execute(action.clone()).await
 }
 
 /// Executes lines until they end. Returns whether all of them could be executed, and answered.
@@ -174,6 +169,7 @@ fn print(terminal: &mut Terminal<'_>, printed: Printed) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use crate::cli::terminal::tests::feed;
+    use crate::kv::command::Command;
     use crate::protocol::client::FailureOutcome;
 
     fn failure() -> Failure {
@@ -183,9 +179,17 @@ mod tests {
     /// Answers gets with a missing key, completes all writes but those of key `bad`.
     fn cluster(action: &Action) -> Result<Completed, Failure> {
         match action {
-            Action::Write(command) if &*command.key().0 == "bad" => Err(failure()),
+            Action::Write(Command::Put { key, .. }) if &*key.0 == "bad" => Err(failure()),
+            Action::Write(Command::Cas(_)) => Ok(Completed::Mismatch(0)),
             Action::Write(_) => Ok(Completed::Written),
             Action::Get(_) => Ok(Completed::List(None)),
+            Action::Mget(keys) => Ok(Completed::Lists(vec![None; keys.len()])),
+            Action::Exists(_) => Ok(Completed::Exists(false)),
+            Action::Len(_) => Ok(Completed::Length(0)),
+            Action::Keys { prefix, .. } => {
+                let keys = vec![prefix.clone(), "z".into()];
+                Ok(Completed::Keys(KeysPage { keys, more: false }))
+            }
             Action::View => Ok(Completed::View(Default::default())),
         }
     }
@@ -205,6 +209,18 @@ mod tests {
              primary: none backup: none\n"
         );
         assert_eq!(errors, "");
+    }
+
+    #[test]
+    fn an_answer_of_no_fails_no_script() {
+        let (done, output, errors) =
+            script(Form::Line, "exists a\ncas a 1 2\nkeys a\nmget a b\nlen a");
+        assert!(done && errors.is_empty(), "{errors}");
+        assert_eq!(
+            output,
+            "exists a returned false\ncas failed: a is missing\nkeys returned a, z\n\
+             mget returned a : null, b : null\nlen a returned 0\n"
+        );
     }
 
     #[test]

@@ -32,10 +32,8 @@ pub fn help(usages: &[Usage]) -> String {
 
 /// What `help COMMAND` prints.
 #[must_use]
-pub fn help_on(usage: &Usage, more: &[&str]) -> String {
-    let mut lines = vec![format!("usage: {}", usage.line()), format!("  {}", usage.purpose)];
-    lines.extend(more.iter().map(|line| format!("  {line}")));
-    lines.join("\n")
+pub fn help_on(usage: &Usage, detail: Option<&str>) -> String {
+    format!("usage: {}\n{}", usage.line(), detail.unwrap_or(usage.purpose))
 }
 
 /// A line that is not a command. Nothing was sent.
@@ -57,6 +55,18 @@ pub enum Mistake {
         /// How it is typed.
         usage: String,
     },
+    /// As many words as there should be, but one of them cannot be what it should be.
+    #[error("Invalid {word} command\n{why}\nusage: {usage}")]
+    Unfit {
+        /// The command.
+        word: &'static str,
+        /// Which of the words, counted from the command itself, which is 0.
+        at: usize,
+        /// What it should be.
+        why: String,
+        /// How it is typed.
+        usage: String,
+    },
     /// The line is no sequence of words.
     #[error("unreadable line: {0}")]
     Unreadable(String),
@@ -74,6 +84,12 @@ impl Mistake {
     #[must_use]
     pub fn invalid(usage: &Usage) -> Self {
         Mistake::Invalid { word: usage.word, usage: usage.line() }
+    }
+
+    /// For a command of which one word cannot be what it should be.
+    #[must_use]
+    pub fn unfit(usage: &Usage, at: usize, why: String) -> Self {
+        Mistake::Unfit { word: usage.word, at, why, usage: usage.line() }
     }
 }
 

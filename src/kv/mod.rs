@@ -3,10 +3,12 @@
 //! No network, no time, no randomness: the same operations in the same order give the same state
 //! and the same digest, everywhere (invariant I11).
 //!
-//! Reading order: [`command`], [`digest`], [`table`], [`store`], [`session`], [`replica`], [`transfer`].
+//! Reading order: [`command`], [`digest`], [`table`], [`store`], [`execute`], [`session`], [`replica`],
+//! [`transfer`].
 
 pub mod command;
 pub mod digest;
+pub mod execute;
 pub mod replica;
 pub mod session;
 pub mod store;

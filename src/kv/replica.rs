@@ -7,7 +7,8 @@
 
 use std::collections::VecDeque;
 
-use crate::kv::command::{Command, Operation, OperationResult};
+use crate::kv::command::{Operation, OperationResult};
+use crate::kv::execute::execute;
 use crate::kv::session::{Sessions, Standing};
 use crate::kv::store::Store;
 use crate::types::{OperationNumber, SessionId};
@@ -144,16 +145,15 @@ impl Replica {
                 (OperationResult::Opened(id), opened == number, evicted)
             }
             Operation::Write { origin: None, command } => {
-                self.change(number, command);
-                (OperationResult::Done, true, Vec::new())
+                (execute(&mut self.store, command, number), true, Vec::new())
             }
             Operation::Write { origin: Some(origin), command } => {
                 let standing = self.sessions.standing(origin.session, origin.number);
                 let result = match standing {
                     Standing::Next => {
-                        self.change(number, command);
-                        self.sessions.executed(*origin, OperationResult::Done, number);
-                        OperationResult::Done
+                        let result = execute(&mut self.store, command, number);
+                        self.sessions.executed(*origin, result, number);
+                        result
                     }
                     Standing::Executed(result) => result,
                     Standing::Acknowledged => OperationResult::Done,
@@ -162,14 +162,6 @@ impl Replica {
                 };
                 (result, standing == Standing::Next, Vec::new())
             }
-        }
-    }
-
-    fn change(&mut self, number: OperationNumber, command: &Command) {
-        match command {
-            Command::Put { key, value } => self.store.put(key.clone(), value.clone(), number),
-            Command::Append { key, value } => self.store.append(key.clone(), value.clone(), number),
-            Command::Remove { key } => self.store.remove(key),
         }
     }
 
@@ -206,7 +198,7 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::command::Origin;
+    use crate::kv::command::{Command, Origin};
     use crate::types::{Epoch, RequestNumber};
 
     fn append(value: &str, origin: Option<Origin>) -> Operation {

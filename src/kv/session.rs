@@ -45,12 +45,16 @@ impl SessionState {
     }
 
     fn result_contribution(&self, number: RequestNumber, result: OperationResult) -> u64 {
-        let result = match result {
-            OperationResult::Opened(_) => 1,
-            OperationResult::Done => 2,
-            OperationResult::SessionExpired => 3,
+        let (kind, detail) = match result {
+            OperationResult::Opened(_) => (1, 0),
+            OperationResult::Done => (2, 0),
+            OperationResult::SessionExpired => (3, 0),
+            OperationResult::Number(number) => (4, number.cast_unsigned()),
+            OperationResult::Mismatch(length) => (5, length),
+            OperationResult::NotANumber => (6, 0),
+            OperationResult::Overflow => (7, 0),
         };
-        digest::numbers([self.id.0.0, self.id.1.0, number.0, result])
+        digest::numbers([self.id.0.0, self.id.1.0, number.0, kind, detail])
     }
 
     /// Contribution of all remembered results.

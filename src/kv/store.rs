@@ -159,6 +159,22 @@ impl Store {
         self.lists.first_from(key.map_or(Bound::Unbounded, Bound::Included))
     }
 
+    /// The keys that begin with this text in order, from `start` on; or, with none, from the first.
+    pub fn keys_with<'a>(
+        &'a self,
+        prefix: &'a str,
+        start: Bound<&Key>,
+    ) -> impl Iterator<Item = &'a Key> {
+        let first = Key::from(prefix);
+        let start = match start {
+            Bound::Included(key) | Bound::Excluded(key) if *key >= first => start,
+            Bound::Included(_) | Bound::Excluded(_) | Bound::Unbounded => Bound::Included(&first),
+        };
+        let keys = self.lists.range_from(start).map(|(key, _)| key);
+        // Keys are in the order of their bytes, so those with a prefix stand together.
+        keys.take_while(move |key| key.0.starts_with(prefix))
+    }
+
     /// The value becomes the one-element list `[value]`.
     pub fn put(&mut self, key: Key, value: Value, by: OperationNumber) {
         self.replace(key, List::One(by, value));
@@ -167,6 +183,14 @@ impl Store {
     /// The value joins the end of the list; a missing key starts a new one.
     pub fn append(&mut self, key: Key, value: Value, by: OperationNumber) {
         self.extend(key, by, [value]);
+    }
+
+    /// The list becomes this one; without elements, the key is missing afterwards.
+    pub fn set(&mut self, key: &Key, values: &[Value], by: OperationNumber) {
+        match List::new(by, values.to_vec()) {
+            Some(list) => self.replace(key.clone(), list),
+            None => self.remove(key),
+        }
     }
 
     /// The key is missing afterwards.

@@ -13,6 +13,7 @@ use std::mem;
 use serde::{Deserialize, Serialize};
 
 use crate::kv::command::{Command, Key, Operation, Value};
+use crate::kv::execute::has_changed;
 use crate::kv::replica::{Applied, Replica};
 use crate::kv::session::{SessionState, Sessions};
 use crate::kv::store::{Misfit, Store};
@@ -61,7 +62,7 @@ impl Item {
                 96 + key.0.len() + values.iter().map(|value| 16 + value.0.len()).sum::<usize>()
             }
             Item::Gone { key } => 32 + key.0.len(),
-            Item::Session(state) => 160 + 8 * state.results.len(),
+            Item::Session(state) => 160 + 24 * state.results.len(),
             Item::SessionGone(_) | Item::End { .. } => 96,
         }
     }
@@ -164,7 +165,10 @@ impl Walk {
         let session = match &applied.operation {
             Operation::Open { epoch, .. } => Some(SessionId(*epoch, applied.number)),
             Operation::Write { origin, command } => {
-                self.on_command(command, replica, items);
+                // What was refused has left its keys alone, and only its session knows of it.
+                if has_changed(applied.result) {
+                    self.on_command(command, replica, items);
+                }
                 origin.map(|origin| origin.session)
             }
         };
@@ -176,41 +180,62 @@ impl Walk {
     }
 
     fn on_command(&mut self, command: &Command, replica: &Replica, items: &mut Vec<Item>) {
-        let key = command.key();
-        if let Walk::Keys { done, part } = self {
-            match part {
-                Some((sending, _)) if sending == key => {
-                    if matches!(command, Command::Append { .. }) {
-                        // The walk will reach the new element. Streamed here as well, it would be
-                        // in the copy twice.
-                        return;
-                    }
-                    // The elements sent so far are void; the replacement below ends this key.
-                    *done = Some(key.clone());
-                    *part = None;
+        match command {
+            Command::Append { key, value } => {
+                // The walk will reach the new element of the list in progress. Streamed here as
+                // well, it would be in the copy twice.
+                if self.has_sent(key)
+                    && let Some(list) = replica.store().get(key)
+                {
+                    items.push(Item::List {
+                        key: key.clone(),
+                        generation: list.generation(),
+                        start: list.values().len() as u64 - 1,
+                        values: vec![value.clone()],
+                    });
                 }
-                Some((sending, _)) if key < sending => {}
-                Some(_) => return,
-                None if done.as_ref().is_some_and(|done| key <= done) => {}
-                None => return,
+            }
+            Command::Put { key, .. } | Command::Remove { key } | Command::Incr { key, .. } => {
+                self.on_replaced(key, replica, items);
+            }
+            Command::Cas(cas) => self.on_replaced(&cas.key, replica, items),
+            Command::Mput { entries } => {
+                for (key, _) in entries {
+                    self.on_replaced(key, replica, items);
+                }
             }
         }
-        items.push(match (command, replica.store().get(key)) {
-            (Command::Put { value, .. }, Some(list)) => Item::List {
+    }
+
+    /// Whether all of this key was sent: lists, and what is missing before the walk.
+    fn has_sent(&self, key: &Key) -> bool {
+        match self {
+            Walk::Keys { part: Some((sending, _)), .. } => key < sending,
+            Walk::Keys { done, part: None } => done.as_ref().is_some_and(|done| key <= done),
+            Walk::Sessions { .. } | Walk::Finished => true,
+        }
+    }
+
+    /// A key has a list that has nothing to do with the one before, or none.
+    fn on_replaced(&mut self, key: &Key, replica: &Replica, items: &mut Vec<Item>) {
+        if let Walk::Keys { done, part } = self
+            && part.as_ref().is_some_and(|(sending, _)| sending == key)
+        {
+            // The elements sent so far are void; the replacement below ends this key.
+            *done = Some(key.clone());
+            *part = None;
+        }
+        if !self.has_sent(key) {
+            return;
+        }
+        items.push(match replica.store().get(key) {
+            Some(list) => Item::List {
                 key: key.clone(),
                 generation: list.generation(),
                 start: 0,
-                values: vec![value.clone()],
+                values: list.values().to_vec(),
             },
-            (Command::Append { value, .. }, Some(list)) => Item::List {
-                key: key.clone(),
-                generation: list.generation(),
-                start: list.values().len() as u64 - 1,
-                values: vec![value.clone()],
-            },
-            (Command::Put { .. } | Command::Append { .. } | Command::Remove { .. }, _) => {
-                Item::Gone { key: key.clone() }
-            }
+            None => Item::Gone { key: key.clone() },
         });
     }
 
@@ -266,7 +291,7 @@ impl Growing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::command::{OperationResult, Origin};
+    use crate::kv::command::{Cas, OperationResult, Origin};
     use crate::types::{Epoch, RequestNumber};
 
     struct Random(u64);
@@ -297,6 +322,14 @@ mod tests {
             let command = match self.random.below(10) {
                 0 => Command::Put { key, value },
                 1 => Command::Remove { key },
+                2 => self.cas(key, value),
+                3 => Command::Incr { key: Key::from("k0"), by: 1 },
+                4 => Command::Incr { key, by: -1 },
+                5 => {
+                    let other = Key::from(format!("k{}", self.random.below(7)).as_str());
+                    let list = vec![value.clone(); usize::try_from(self.random.below(4)).unwrap()];
+                    Command::Mput { entries: vec![(other, vec![value]), (key, list)] }
+                }
                 _ => Command::Append { key, value },
             };
             let origin = (self.random.below(4) != 0).then(|| {
@@ -309,6 +342,14 @@ mod tests {
                 }
             });
             Operation::Write { origin, command }
+        }
+
+        /// One that succeeds, as often as not.
+        fn cas(&mut self, key: Key, value: Value) -> Command {
+            let present = self.replica.store().get(&key).map(|list| list.values().to_vec());
+            let old = if self.random.below(2) == 0 { present } else { None };
+            let new = (self.random.below(3) > 0).then(|| vec![value; 2]);
+            Command::Cas(Box::new(Cas { key, old, new }))
         }
 
         fn step(&mut self) -> Applied {
@@ -360,6 +401,70 @@ mod tests {
             assert_eq!(copy.store(), serving.replica.store(), "seed {seed}");
             assert_eq!(copy.sessions(), serving.replica.sessions(), "seed {seed}");
             assert_eq!(copy.digest(), serving.replica.digest(), "seed {seed}");
+        }
+    }
+
+    /// A replica with a list of three elements under `k`, of which the walk has sent the first one,
+    /// and a list under `a`, of which it has sent all; then this operation is applied. Returns the
+    /// items that the operation added, and checks what comes out at the end.
+    fn applied_in_the_middle_of_a_list(command: Command) -> Vec<Item> {
+        let mut replica = Replica::default();
+        let write = |command| Operation::Write { origin: None, command };
+        for (key, value) in [("a", "1"), ("k", "1"), ("k", "2"), ("k", "3"), ("z", "1")] {
+            replica.push(write(Command::Append { key: key.into(), value: value.into() }));
+            replica.apply_next();
+        }
+        let (mut walk, mut items) = (Walk::default(), Vec::new());
+        walk.advance(&replica, 1, &mut items);
+        walk.advance(&replica, 1, &mut items);
+        assert!(matches!(&walk, Walk::Keys { part: Some((key, 1)), .. } if &*key.0 == "k"));
+        replica.push(write(command));
+        let applied = replica.apply_next().unwrap();
+        let sent = items.len();
+        walk.on_applied(&applied, &replica, &mut items);
+        let added = items[sent..].to_vec();
+        while walk != Walk::Finished {
+            walk.advance(&replica, 1, &mut items);
+        }
+        let mut growing = Growing::default();
+        let copy = items.into_iter().find_map(|item| growing.install(item).unwrap()).unwrap();
+        assert_eq!(copy.store(), replica.store());
+        added
+    }
+
+    #[test]
+    fn a_write_that_is_refused_leaves_the_list_that_is_being_sent_alone() {
+        let cas = Cas { key: "k".into(), old: None, new: Some(vec!["x".into()]) };
+        for command in [Command::Cas(cas.into()), Command::Incr { key: "k".into(), by: 1 }] {
+            assert_eq!(applied_in_the_middle_of_a_list(command), []);
+        }
+    }
+
+    #[test]
+    fn a_write_that_replaces_the_list_that_is_being_sent_ends_it() {
+        let old = Some(["1", "2", "3"].map(Value::from).to_vec());
+        let cas = Cas { key: "k".into(), old, new: Some(vec!["x".into(), "y".into()]) };
+        assert_eq!(applied_in_the_middle_of_a_list(Command::Cas(cas.clone().into())).len(), 1);
+        let cas = Cas { new: None, ..cas };
+        let gone = Item::Gone { key: "k".into() };
+        assert_eq!(applied_in_the_middle_of_a_list(Command::Cas(cas.into())), [gone]);
+    }
+
+    #[test]
+    fn an_mput_is_streamed_for_the_keys_that_were_sent_and_left_out_for_the_others() {
+        let entries = |keys: &[&str]| {
+            let entry = |key: &&str| (Key::from(*key), vec!["x".into(), "y".into()]);
+            Command::Mput { entries: keys.iter().map(entry).collect() }
+        };
+        for (keys, streamed) in [
+            (&["a", "b", "z"][..], 2),
+            (&["k", "a"], 2),
+            (&["z", "y"], 0),
+            (&["z", "k", "b", "l"], 2),
+            (&["a", "a"], 2),
+        ] {
+            let added = applied_in_the_middle_of_a_list(entries(keys));
+            assert_eq!(added.len(), streamed, "{keys:?}");
         }
     }
 

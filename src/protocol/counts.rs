@@ -69,8 +69,20 @@ words! {
         Append = "append",
         /// To remove a key.
         Remove = "remove",
+        /// To compare and set a list.
+        Cas = "cas",
+        /// To add to a number.
+        Incr = "incr",
+        /// To put several keys at one instant.
+        Mput = "mput",
         /// To read a list, or its first page.
         Get = "get",
+        /// To ask for a list's length, or whether it is there.
+        Len = "len",
+        /// To list keys.
+        Keys = "keys",
+        /// To read several lists at one instant.
+        Mget = "mget",
         /// To read a later page of a list.
         Page = "page",
         /// Nothing that is known here (plain form only).
@@ -84,6 +96,9 @@ impl From<&Command> for Kind {
             Command::Put { .. } => Kind::Put,
             Command::Append { .. } => Kind::Append,
             Command::Remove { .. } => Kind::Remove,
+            Command::Cas(_) => Kind::Cas,
+            Command::Incr { .. } => Kind::Incr,
+            Command::Mput { .. } => Kind::Mput,
         }
     }
 }
@@ -95,6 +110,9 @@ impl From<&Ask> for Kind {
             Ask::Write { command, .. } => command.into(),
             Ask::Get { page: None, .. } => Kind::Get,
             Ask::Get { page: Some(_), .. } => Kind::Page,
+            Ask::Len { .. } => Kind::Len,
+            Ask::Keys { .. } => Kind::Keys,
+            Ask::Mget { .. } => Kind::Mget,
         }
     }
 }
@@ -106,6 +124,8 @@ words! {
         Done = "done",
         /// It was executed: the key is missing.
         Missing = "missing",
+        /// It was executed and changed nothing, because the list is not what it had to be.
+        Unfit = "unfit",
         /// The list began anew between two of its pages.
         Changed = "changed",
         /// Its session is not known any more.
@@ -122,7 +142,14 @@ words! {
 impl From<&Outcome> for Fate {
     fn from(outcome: &Outcome) -> Fate {
         match outcome {
-            Outcome::Opened(_) | Outcome::Done | Outcome::Page(_) => Fate::Done,
+            Outcome::Opened(_)
+            | Outcome::Done
+            | Outcome::Page(_)
+            | Outcome::Pages(_)
+            | Outcome::Keys(_)
+            | Outcome::Length(_)
+            | Outcome::Number(_) => Fate::Done,
+            Outcome::Mismatch(_) | Outcome::NotANumber | Outcome::Overflow => Fate::Unfit,
             Outcome::Missing => Fate::Missing,
             Outcome::GenerationChanged => Fate::Changed,
             Outcome::SessionExpired => Fate::Expired,

@@ -207,9 +207,9 @@ impl From<&Shown> for ViewAnswer {
 }
 
 /// See [`Message::ClientRequest`].
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct ClientRequest {
-    /// `put`, `append`, `get` or `remove`.
+    /// `put`, `append`, `get`, `remove`, `exists`, `len`, `cas` or `incr`.
     pub command: String,
     /// Needed by every command.
     #[serde(default)]
@@ -217,6 +217,15 @@ pub struct ClientRequest {
     /// Needed by `put` and `append`.
     #[serde(default)]
     pub value: Option<Value>,
+    /// Needed by `cas`: the list that must be there, or `null` for a missing key.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    pub old: Option<Option<Vec<Value>>>,
+    /// Needed by `cas`: what the list becomes, or `null` for a missing key.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+    pub new: Option<Option<Vec<Value>>>,
+    /// Of `incr`: by how much; 1 if it is left out.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub by: Option<i64>,
 }
 
 /// See [`Message::Success`].
@@ -229,6 +238,20 @@ pub struct Success {
     /// Of a `get` only: `Some(None)`, on the wire `null`, is a missing key.
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
     pub value: Option<Option<Vec<Value>>>,
+    /// Of `exists` and `cas` (whether it is there, whether it was the expected list), of `len` and
+    /// `incr` (the length, the number now).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub result: Option<PlainResult>,
+}
+
+/// See [`Success::result`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PlainResult {
+    /// Yes or no.
+    Truth(bool),
+    /// A length, or a number that was counted to.
+    Number(i64),
 }
 
 /// Keeps a field that is `null` apart from one that is absent, which serde alone would take for
@@ -269,6 +292,8 @@ pub enum FailReason {
     TooLarge,
     /// The command is unknown or lacks a field.
     Invalid,
+    /// The command cannot be executed on the list that is there; nothing was changed.
+    Refused,
 }
 
 /// See [`Message::Probe`].
@@ -551,6 +576,34 @@ pub enum Ask {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         page: Option<PageRequest>,
     },
+    /// Read the length of a list; a missing key has none.
+    Len {
+        /// Which list.
+        key: Key,
+        /// As in `Get`.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        after: Option<(SessionId, RequestNumber)>,
+    },
+    /// Read as many keys, in order, as a page holds.
+    Keys {
+        /// How they begin.
+        prefix: Key,
+        /// The last key that is already known; none for the first page.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        start_after: Option<Key>,
+        /// As in `Get`.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        after: Option<(SessionId, RequestNumber)>,
+    },
+    /// Read several lists, or the first page of them all, at one instant. Later pages are those of
+    /// `Get`.
+    Mget {
+        /// Which lists.
+        keys: Vec<Key>,
+        /// As in `Get`.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        after: Option<(SessionId, RequestNumber)>,
+    },
 }
 
 /// A later page of a list whose first page has been read. What a page shows never changes while
@@ -586,6 +639,21 @@ pub enum Outcome {
     Opened(SessionId),
     /// Final: the write was executed.
     Done,
+    /// Final: an `incr` was executed; this is the number now.
+    Number(i64),
+    /// Final: a `cas` has changed nothing; the list is another one, of so many elements.
+    Mismatch(u64),
+    /// Final: an `incr` has changed nothing; the list is not one decimal number.
+    NotANumber,
+    /// Final: an `incr` has changed nothing; the sum is beyond 64 bits.
+    Overflow,
+    /// Final: the length of the list; 0 for a missing key.
+    Length(u64),
+    /// Final: keys in order.
+    Keys(KeysPage),
+    /// Final: for each key asked for, in the same order, what `Page` and `Missing` say of one. All
+    /// were read at one instant. A page of a list with elements may have none of them yet.
+    Pages(Vec<Option<Page>>),
     /// Final: the list, or its first page, or the page that was asked for.
     Page(Page),
     /// Final: the key is missing.
@@ -599,6 +667,15 @@ pub enum Outcome {
     NotPrimary(Box<Shown>),
     /// Never final: too much is waiting; try again a little later.
     Busy,
+}
+
+/// Keys in order, as many as fit.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct KeysPage {
+    /// The keys.
+    pub keys: Vec<Key>,
+    /// Whether there are more after the last one.
+    pub more: bool,
 }
 
 /// A list, or a part of it.

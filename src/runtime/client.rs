@@ -18,7 +18,7 @@ use crate::protocol::client::{
     Action, Answer, ClientConfig, ClientProcess, Command, Completed, Event, Failure,
     FailureOutcome, FailureReason,
 };
-use crate::protocol::message::Message;
+use crate::protocol::message::{KeysPage, Message};
 use crate::protocol::transport::Transport;
 use crate::protocol::view::Shown;
 use crate::protocol::{Outbox, Process};
@@ -74,6 +74,10 @@ pub enum ConnectError {
 /// client.append("fruit", "pear").await?;
 /// assert_eq!(client.get("fruit").await?, Some(vec!["apple".to_owned(), "pear".to_owned()]));
 /// client.remove("fruit").await?;
+///
+/// client.mput(&[("a", "1"), ("b", "2")]).await?;
+/// assert_eq!(client.incr("a", 41).await?, 42);
+/// assert!(client.cas("lock", None, Some(&["me"])).await?, "nobody else had it");
 /// println!("{}", client.view().await?);
 /// # Ok(())
 /// # }
@@ -257,16 +261,140 @@ impl Client {
         self.write(command::Command::Remove { key: Key::from(key) }).await
     }
 
+    /// The list becomes `new` if it is `old` as a whole, exactly once; none is a missing key, as
+    /// [`Client::get`] says it. Returns whether it did.
+    ///
+    /// # Errors
+    /// When it was not acknowledged before the deadline; says whether it may have happened.
+    pub async fn cas(
+        &self,
+        key: &str,
+        old: Option<&[String]>,
+        new: Option<&[&str]>,
+    ) -> Result<bool, Failure> {
+        let old = old.map(|list| list.iter().map(|value| Value::from(value.as_str())).collect());
+        let new = new.map(|list| list.iter().map(|value| Value::from(*value)).collect());
+        let cas = command::Cas { key: Key::from(key), old, new };
+        Ok(self.execute(Action::Write(command::Command::Cas(cas.into()))).await?
+            == Completed::Written)
+    }
+
+    /// Adds to the decimal number that is the list's one element, exactly once, and returns the
+    /// sum; a missing key counts as 0.
+    ///
+    /// # Errors
+    /// When the list is not one decimal number, or the sum needs more than 64 bits; and when it was
+    /// not acknowledged before the deadline. Says whether it may have happened.
+    pub async fn incr(&self, key: &str, by: i64) -> Result<i64, Failure> {
+        let Completed::Number(number) =
+            self.execute(Action::Write(command::Command::Incr { key: Key::from(key), by })).await?
+        else {
+            unreachable!("an incr yields a number")
+        };
+        Ok(number)
+    }
+
+    /// Every key gets the one-element list `[value]`, all at one instant and exactly once. Of equal
+    /// keys, the last one counts.
+    ///
+    /// # Errors
+    /// When it is too much for one command, or was not acknowledged before the deadline; says
+    /// whether it may have happened.
+    pub async fn mput(&self, entries: &[(&str, &str)]) -> Result<(), Failure> {
+        let entry = |(key, value): &(&str, &str)| (Key::from(*key), vec![Value::from(*value)]);
+        self.write(command::Command::Mput { entries: entries.iter().map(entry).collect() }).await
+    }
+
     /// The list at one instant between this call and its return; none for a missing key.
     ///
     /// # Errors
     /// When it could not be read before the deadline.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<String>>, Failure> {
-        match self.call(Action::Get(Key::from(key)), FailureOutcome::NotExecuted).await? {
-            Completed::List(list) => {
-                Ok(list.map(|values| values.iter().map(Value::to_string).collect()))
+        let Completed::List(list) = self.execute(Action::Get(Key::from(key))).await? else {
+            unreachable!("a get yields a list")
+        };
+        Ok(list.map(texts))
+    }
+
+    /// Several lists in the order of their keys, all as they were at one instant between this call
+    /// and its return; none for a missing key.
+    ///
+    /// # Errors
+    /// When these are too many keys for one command, or they could not be read before the deadline.
+    pub async fn mget(&self, keys: &[&str]) -> Result<Vec<Option<Vec<String>>>, Failure> {
+        let keys = keys.iter().map(|key| Key::from(*key)).collect();
+        let Completed::Lists(lists) = self.execute(Action::Mget(keys)).await? else {
+            unreachable!("an mget yields lists")
+        };
+        Ok(lists.into_iter().map(|list| list.map(texts)).collect())
+    }
+
+    /// Whether there is a list at one instant between this call and its return.
+    ///
+    /// # Errors
+    /// When it could not be read before the deadline.
+    pub async fn exists(&self, key: &str) -> Result<bool, Failure> {
+        let Completed::Exists(exists) = self.execute(Action::Exists(Key::from(key))).await? else {
+            unreachable!("an exists yields yes or no")
+        };
+        Ok(exists)
+    }
+
+    /// How many elements the list has at one instant between this call and its return; 0 for a
+    /// missing key.
+    ///
+    /// # Errors
+    /// When it could not be read before the deadline.
+    pub async fn len(&self, key: &str) -> Result<u64, Failure> {
+        let Completed::Length(length) = self.execute(Action::Len(Key::from(key))).await? else {
+            unreachable!("a len yields a length")
+        };
+        Ok(length)
+    }
+
+    /// All keys that begin with `prefix`, in the order of their bytes, read page by page. Each page
+    /// is what there was at one instant, but not all pages at the same one: a key that is there all
+    /// the while is listed exactly once, a key that comes or goes meanwhile at most once. The
+    /// deadline holds for each page.
+    ///
+    /// # Errors
+    /// When a page could not be read before the deadline.
+    pub async fn keys(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+        Ok(self.all_keys(&Key::from(prefix)).await?.iter().map(Key::to_string).collect())
+    }
+
+    /// The first keys that begin with `prefix`, after `start_after` if one is given, as many as one
+    /// answer holds and all at one instant; and whether more follow them.
+    ///
+    /// # Errors
+    /// When it could not be read before the deadline.
+    pub async fn keys_page(
+        &self,
+        prefix: &str,
+        start_after: Option<&str>,
+    ) -> Result<(Vec<String>, bool), Failure> {
+        let page = self.read_keys(&Key::from(prefix), start_after.map(Key::from)).await?;
+        Ok((page.keys.iter().map(Key::to_string).collect(), page.more))
+    }
+
+    async fn read_keys(&self, prefix: &Key, start_after: Option<Key>) -> Result<KeysPage, Failure> {
+        let Completed::Keys(page) =
+            self.execute(Action::Keys { prefix: prefix.clone(), start_after }).await?
+        else {
+            unreachable!("keys yield a page of keys")
+        };
+        Ok(page)
+    }
+
+    /// As [`Client::keys`].
+    pub(crate) async fn all_keys(&self, prefix: &Key) -> Result<Vec<Key>, Failure> {
+        let mut keys: Vec<Key> = Vec::new();
+        loop {
+            let page = self.read_keys(prefix, keys.last().cloned()).await?;
+            keys.extend(page.keys);
+            if !page.more {
+                return Ok(keys);
             }
-            Completed::Written | Completed::View(_) => unreachable!("a get yields a list"),
         }
     }
 
@@ -275,26 +403,43 @@ impl Client {
     /// # Errors
     /// When the view server did not answer before the deadline.
     pub async fn view(&self) -> Result<Shown, Failure> {
-        match self.call(Action::View, FailureOutcome::NotExecuted).await? {
-            Completed::View(shown) => Ok(*shown),
-            Completed::Written | Completed::List(_) => unreachable!("a view yields a view"),
-        }
+        let Completed::View(shown) = self.execute(Action::View).await? else {
+            unreachable!("a view yields a view")
+        };
+        Ok(*shown)
     }
 
     async fn write(&self, command: command::Command) -> Result<(), Failure> {
-        // A write whose process ended under it may have left before.
-        match self.call(Action::Write(command), FailureOutcome::Unknown).await? {
-            Completed::Written => Ok(()),
-            Completed::List(_) | Completed::View(_) => unreachable!("a write yields nothing"),
-        }
+        let Completed::Written = self.execute(Action::Write(command)).await? else {
+            unreachable!("such a write yields nothing")
+        };
+        Ok(())
     }
 
-    /// `if_closed` is what is known of the effect when the task behind the client has ended.
-    async fn call(&self, action: Action, if_closed: FailureOutcome) -> Result<Completed, Failure> {
+    /// Carries out one operation, whichever it is.
+    ///
+    /// # Errors
+    /// When it exceeds a limit, was refused, or was not answered before the deadline; says whether
+    /// it may have happened.
+    pub async fn execute(&self, action: Action) -> Result<Completed, Failure> {
+        let outcome = match &action {
+            // A write whose process ended under it may have left before.
+            Action::Write(_) => FailureOutcome::Unknown,
+            Action::Get(_)
+            | Action::Mget(_)
+            | Action::Exists(_)
+            | Action::Len(_)
+            | Action::Keys { .. }
+            | Action::View => FailureOutcome::NotExecuted,
+        };
         let command = Command { action, deadline: self.deadline };
-        let closed = Failure { outcome: if_closed, reason: FailureReason::Closed };
+        let closed = Failure { outcome, reason: FailureReason::Closed };
         self.handle.call(command).await.unwrap_or(Err(closed))
     }
+}
+
+fn texts(values: Vec<Value>) -> Vec<String> {
+    values.iter().map(Value::to_string).collect()
 }
 
 #[cfg(test)]

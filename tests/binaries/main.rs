@@ -15,6 +15,7 @@ mod histories;
 mod launching;
 mod measuring;
 mod metrics;
+mod more_commands;
 mod network;
 mod operating;
 mod pauses;

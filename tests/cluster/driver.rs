@@ -287,7 +287,17 @@ fn count(message: &Message, counts: &mut Counts, witness: &mut Witness) {
             Outcome::Busy => counts.add(Count::Busy),
             Outcome::SessionExpired => counts.add(Count::SessionsExpired),
             Outcome::Opened(_) => counts.add(Count::SessionsOpened),
-            Outcome::Done | Outcome::Page(_) | Outcome::Missing | Outcome::GenerationChanged => {}
+            Outcome::Done
+            | Outcome::Mismatch(_)
+            | Outcome::Number(_)
+            | Outcome::NotANumber
+            | Outcome::Overflow
+            | Outcome::Length(_)
+            | Outcome::Keys(_)
+            | Outcome::Pages(_)
+            | Outcome::Page(_)
+            | Outcome::Missing
+            | Outcome::GenerationChanged => {}
         }
     }
 }

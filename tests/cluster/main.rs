@@ -22,6 +22,7 @@ mod random;
 mod regressions;
 mod run;
 mod scenarios;
+mod special;
 mod trace;
 mod twins;
 mod workload;

@@ -110,6 +110,8 @@ pub struct Plan {
     pub phase_one: Instant,
     /// Mean time between two datagrams of the plain client; 0 without one.
     pub plain_every: Instant,
+    /// Share of the operations that are `cas`, `incr` and the like.
+    pub special: u32,
 }
 
 impl Plan {
@@ -160,6 +162,7 @@ impl Plan {
             value_bytes_most: random.pick(&[0, 0, 0, 40, 40, 2_000]),
             phase_one: 16 * unit,
             plain_every: random.pick(&[0, 0, 0, unit / 2]),
+            special: 0,
         };
         // So many operations that faults meet them, so few that many seeds fit into a second; long
         // lists of long values cost most.
@@ -181,6 +184,8 @@ impl Plan {
         }
         // What the operator does is drawn aside, so that runs without him stay what they were.
         operate(&mut plan, &mut random.clone(), unit);
+        // From a stream of its own: a run without any is the same as it would be otherwise.
+        plan.special = random.clone().pick(&[0, 0, 200_000, 500_000]);
         plan
     }
 }

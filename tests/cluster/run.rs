@@ -129,14 +129,26 @@ pub fn serve(world: &mut World, until: Instant) {
             }
         }
     }
+    let mut specials = Vec::new();
+    if world.plan.special > 0 {
+        for client in world.clients() {
+            specials.extend(world.ask_specials(client, deadline));
+        }
+    }
     wait(world, until, "every-operation-succeeds", |world| {
+        for call in &mut specials {
+            if world.workload.has_expired(*call) {
+                *call = world.ask_special_again(*call, deadline);
+            }
+        }
+        specials.retain(|call| !world.workload.is_done(*call));
         for (call, [client, key], kind) in &mut asked {
             if world.workload.has_expired(*call) {
                 *call = world.ask(*client, 0, *key, *kind, deadline);
             }
         }
         asked.retain(|(call, ..)| !world.workload.is_done(*call));
-        asked.is_empty()
+        asked.is_empty() && specials.is_empty()
     });
 }
 

@@ -15,6 +15,7 @@ use crate::counts::Count;
 use crate::harness::{Event, World};
 use crate::invariants::Violation;
 use crate::plan::Plan;
+use crate::special::{self, Special, Told};
 
 /// One operation of a client.
 struct Call {
@@ -24,6 +25,8 @@ struct Call {
     key: usize,
     generation: u64,
     operation: Operation,
+    /// Of other commands than get, append, put and remove; with what their answers said.
+    special: Option<(Special, Told)>,
     fate: Fate,
     expired: bool,
 }
@@ -46,6 +49,8 @@ pub struct Workload {
     keys: usize,
     /// Counts the histories that began; keys of different ones have nothing to do with each other.
     generation: u64,
+    /// What somebody has last seen in the list that `cas` changes.
+    swapped: Option<u64>,
     /// Lanes ask for nothing by themselves any more.
     pub resting: bool,
     /// The operator has asked for an empty history.
@@ -73,6 +78,15 @@ impl Workload {
     /// All data was given up: what is still open may or may not have happened before.
     pub fn new_generation(&mut self) {
         self.generation += 1;
+        self.swapped = None;
+    }
+
+    /// The names of a key; those after the ordinary ones are of the special kinds.
+    fn names(&self, key: usize) -> Vec<Key> {
+        match key.checked_sub(self.keys) {
+            None => vec![self.key(key)],
+            Some(special) => special::names(special, self.generation),
+        }
     }
 
     /// A client's process is gone, and what it waited for will never be known.
@@ -101,13 +115,70 @@ impl Workload {
             for key in 0..self.keys {
                 decided &= self.check_key(generation, key)?;
             }
+            decided &= self.check_key(generation, self.keys + special::PAIR)?;
+            special::check_counter(&self.events(generation, self.keys + special::COUNTER)?)?;
+            special::check_swapped(&self.events(generation, self.keys + special::SWAPPED)?)?;
         }
         Ok(decided)
     }
 
+    /// What may have happened to a key of a special kind.
+    fn events(&self, generation: u64, key: usize) -> Result<Vec<special::Event>, Violation> {
+        let mut events = Vec::new();
+        let mut refused = Vec::new();
+        for call in &self.calls {
+            let Some((special, told)) = &call.special else { continue };
+            if call.key != key || call.generation != generation {
+                continue;
+            }
+            let (special, told, operation) = (*special, told.clone(), call.operation.clone());
+            match call.fate {
+                Fate::Done => events.push(special::Event { special, told, operation }),
+                Fate::Open | Fate::Unknown if special.is_write() => {
+                    events.push(special::Event { special, told, operation });
+                }
+                Fate::NotExecuted => refused.extend(written(&operation)),
+                Fate::Open | Fate::Unknown => {}
+            }
+        }
+        // A number that is counted to is nobody's in particular.
+        if key == self.keys + special::SWAPPED {
+            let mut seen = events.iter().filter_map(special::Event::list).flatten();
+            if let Some(value) = seen.find(|value| refused.contains(value)) {
+                let detail = format!("{value} was said not to be executed, and was read");
+                return Err(Violation::new("not-executed-means-never", detail));
+            }
+        }
+        Ok(events)
+    }
+
+    /// What `len`, `exists` and `keys` have said of a key, as reads of its list.
+    fn add_lengths(
+        &self,
+        generation: u64,
+        key: usize,
+        history: &mut Vec<Operation>,
+    ) -> Result<(), Violation> {
+        let lists = history.iter().filter_map(|operation| match &operation.action {
+            linearizability::Action::Get(list) => list.clone(),
+            linearizability::Action::Put(_)
+            | linearizability::Action::Append(_)
+            | linearizability::Action::Remove => None,
+        });
+        let longest = lists.max_by_key(Vec::len).filter(|_| self.is_append_only(key));
+        let longest = longest.unwrap_or_default();
+        let events = self.events(generation, key)?;
+        history.extend(events.iter().filter_map(|event| special::as_read(event, &longest)));
+        Ok(())
+    }
+
     fn check_key(&self, generation: u64, key: usize) -> Result<bool, Violation> {
         let of_key = || {
-            self.calls.iter().filter(move |call| call.key == key && call.generation == generation)
+            self.calls.iter().filter(move |call| {
+                let is_list =
+                    call.special.as_ref().is_none_or(|(special, _)| special.is_of_lists());
+                call.key == key && call.generation == generation && is_list
+            })
         };
         let mut history: Vec<Operation> = Vec::new();
         let mut refused = Vec::new();
@@ -128,6 +199,7 @@ impl Workload {
                 return Err(Violation::new("not-executed-means-never", detail));
             }
         }
+        self.add_lengths(generation, key, &mut history)?;
         let verdict = if self.is_append_only(key) {
             linearizability::check_appends(&history)
         } else {
@@ -171,6 +243,13 @@ impl World {
             return;
         }
         let key = self.random.index(self.workload.keys);
+        if self.random.chance(self.plan.special) {
+            let dead_after = self.dead_after();
+            let deadline = self.random.pick(&[dead_after / 2, 2 * dead_after, 8 * dead_after]);
+            let (key, special) = self.draw_special(key);
+            self.ask_special(client, lane, key, special, deadline);
+            return;
+        }
         let write = self.random.chance(self.plan.write_share);
         let kind = match (write, self.workload.is_append_only(key)) {
             (false, _) => 0,
@@ -226,12 +305,137 @@ impl World {
             key,
             generation: self.workload.generation,
             operation: Operation { process: incarnation.0, called, answered: None, action: seen },
+            special: None,
             fate: Fate::Open,
             expired: false,
         });
         let deadline = Duration::from_nanos(deadline);
         self.command(client, call, Command { action, deadline });
         call
+    }
+
+    fn draw_special(&mut self, ordinary: usize) -> (usize, Special) {
+        let first = self.workload.keys;
+        let new = self.workload.calls.len() as u64;
+        let old = self.workload.swapped.filter(|_| !self.random.chance(100_000));
+        let (counter, swapped, pair) =
+            (first + special::COUNTER, first + special::SWAPPED, first + special::PAIR);
+        self.random.pick(&[
+            (counter, Special::Incr),
+            (counter, Special::Incr),
+            (counter, Special::Get),
+            (swapped, Special::Cas { old, new }),
+            (swapped, Special::Cas { old, new }),
+            (swapped, Special::Get),
+            (pair, Special::Mput),
+            (pair, Special::Mput),
+            (pair, Special::Mget),
+            (pair, Special::Mget),
+            (pair, Special::Get),
+            (ordinary, Special::Len),
+            (ordinary, Special::Exists),
+            (ordinary, Special::Keys),
+        ])
+    }
+
+    /// Gives a client one of every special kind.
+    pub fn ask_specials(&mut self, client: usize, deadline: Instant) -> Vec<CallId> {
+        let first = self.workload.keys;
+        let new = self.workload.calls.len() as u64;
+        let old = self.workload.swapped;
+        [
+            (special::COUNTER, Special::Incr),
+            (special::COUNTER, Special::Get),
+            (special::SWAPPED, Special::Get),
+            (special::PAIR, Special::Mput),
+            (special::PAIR, Special::Mget),
+            (special::SWAPPED, Special::Cas { old, new: new + 5 }),
+        ]
+        .map(|(key, special)| self.ask_special(client, 0, first + key, special, deadline))
+        .to_vec()
+    }
+
+    /// Asks the same once more, as a new operation.
+    pub fn ask_special_again(&mut self, call: CallId, deadline: Instant) -> CallId {
+        let new = self.workload.calls.len() as u64;
+        let former = &self.workload.calls[index(call)];
+        let (client, lane, key) = (former.client, former.lane, former.key);
+        let special = match former.special.as_ref().map(|(special, _)| *special) {
+            Some(Special::Cas { .. }) => Special::Cas { old: self.workload.swapped, new },
+            Some(special) => special,
+            None => unreachable!("it was asked by ask_special"),
+        };
+        self.ask_special(client, lane, key, special, deadline)
+    }
+
+    fn ask_special(
+        &mut self,
+        client: usize,
+        lane: usize,
+        key: usize,
+        special: Special,
+        deadline: Instant,
+    ) -> CallId {
+        let call = CallId(self.workload.calls.len() as u64);
+        let called = self.moment();
+        let names = self.workload.names(key);
+        let padding = self.random.below(self.plan.value_bytes_most);
+        let padding: String = (0..padding).map(|_| 'x').collect();
+        let value = Value::from(&*format!("{}:{padding}", call.0));
+        let (action, seen) = special.action(&names, value, call.0);
+        let incarnation = self.nodes[client].incarnation;
+        let at = self.now;
+        self.trace.say(at, || format!("{} asks {call:?} {action:?}", self.nodes[client].name));
+        self.workload.calls.push(Call {
+            client,
+            lane,
+            incarnation,
+            key,
+            generation: self.workload.generation,
+            operation: Operation { process: incarnation.0, called, answered: None, action: seen },
+            special: Some((special, Told::Nothing)),
+            fate: Fate::Open,
+            expired: false,
+        });
+        let deadline = Duration::from_nanos(deadline);
+        self.command(client, call, Command { action, deadline });
+        call
+    }
+
+    /// Notes what a special operation was told.
+    fn special_answered(&mut self, id: CallId, now: u64, completed: &Completed) {
+        let call = &self.workload.calls[index(id)];
+        let Some((special, _)) = call.special else { return };
+        let names = self.workload.names(call.key);
+        let (seen, told) = match special::told(completed, &names[0]) {
+            Ok(told) => told,
+            Err(violation) => return self.fail(violation),
+        };
+        let is_swapped = call.key == self.workload.keys + special::SWAPPED;
+        self.counts.add(match special {
+            Special::Incr => Count::Counted,
+            Special::Mput => Count::Several,
+            Special::Cas { new, .. } if told == Told::Swapped(true) => {
+                self.workload.swapped = Some(new);
+                Count::Swapped
+            }
+            Special::Cas { .. } => Count::Mismatches,
+            Special::Get | Special::Mget | Special::Len | Special::Exists | Special::Keys => {
+                if let Some(linearizability::Action::Get(Some(list))) = &seen
+                    && is_swapped
+                {
+                    self.workload.swapped = list.first().copied();
+                }
+                Count::Reads
+            }
+        });
+        let call = &mut self.workload.calls[index(id)];
+        call.fate = Fate::Done;
+        call.operation.answered = Some(now);
+        call.special = Some((special, told));
+        if let Some(seen) = seen {
+            call.operation.action = seen;
+        }
     }
 
     /// Notes a read that is asked without a client of this crate; the key it is about comes with it.
@@ -250,6 +454,7 @@ impl World {
                 answered: None,
                 action: linearizability::Action::Get(None),
             },
+            special: None,
             fate: Fate::Open,
             expired: false,
         });
@@ -282,6 +487,10 @@ impl World {
         if call.generation != generation {
             // It was asked of a history that has been given up since.
             call.fate = Fate::Unknown;
+        } else if call.special.is_some()
+            && let Ok(completed) = &answer
+        {
+            self.special_answered(id, now, completed);
         } else {
             match answer {
                 Ok(Completed::Written) => {
@@ -307,7 +516,15 @@ impl World {
                     call.operation.action = linearizability::Action::Get(list);
                     self.counts.add(Count::Reads);
                 }
-                Ok(Completed::View(_)) => call.fate = Fate::Done,
+                Ok(
+                    Completed::View(_)
+                    | Completed::Lists(_)
+                    | Completed::Exists(_)
+                    | Completed::Length(_)
+                    | Completed::Keys(_)
+                    | Completed::Number(_)
+                    | Completed::Mismatch(_),
+                ) => call.fate = Fate::Done,
                 Err(failure) => {
                     call.expired = failure.reason == FailureReason::SessionExpired;
                     match failure.outcome {

@@ -130,6 +130,13 @@ impl Client {
             }
             Outcome::SessionExpired => Told::Expired,
             Outcome::GenerationChanged | Outcome::NotPrimary(_) | Outcome::Busy => return false,
+            Outcome::Number(_)
+            | Outcome::Mismatch(_)
+            | Outcome::NotANumber
+            | Outcome::Overflow
+            | Outcome::Length(_)
+            | Outcome::Keys(_)
+            | Outcome::Pages(_) => unreachable!("nobody here asks for such things"),
         };
         let call = &mut self.calls[index];
         if call.told.is_some() || call.called.is_none() {

@@ -96,7 +96,7 @@ async fn measure(
     let outcome = outcome.map_err(|error| CliError::Failed(format!("cannot go on: {error}")))?;
     let Outcome { tally, moments, recorder, failure, is_cut_short } = outcome;
     let text = match form {
-        Form::Text => report::text(&plan, &tally),
+        Form::Text | Form::Line => report::text(&plan, &tally),
         Form::Json => report::json(&plan, &tally),
     };
     let told = writeln!(io::stdout(), "{text}");

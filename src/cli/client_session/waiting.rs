@@ -52,7 +52,12 @@ pub(super) async fn with_patience(client: &Client, action: &Action) -> Result<Co
 fn given_up(action: &Action) -> Failure {
     let outcome = match action {
         Action::Write(_) => FailureOutcome::Unknown,
-        Action::Get(_) | Action::View => FailureOutcome::NotExecuted,
+        Action::Get(_)
+        | Action::Exists(_)
+        | Action::Len(_)
+        | Action::Keys { .. }
+        | Action::Mget(_)
+        | Action::View => FailureOutcome::NotExecuted,
     };
     Failure { outcome, reason: FailureReason::GivenUp }
 }
@@ -65,8 +70,7 @@ pub(super) fn key_source(client: Client, runtime: Handle) -> KeySource {
     })
 }
 
-/// THE PLACE where completion asks the store: keys that begin with this prefix, as many as can be
-/// offered. As long as the library cannot list keys, there are none but those that were typed.
-async fn keys_of(_client: &Client, _prefix: &str) -> Vec<String> {
-    Vec::new()
+/// Keys that begin with this prefix, as many as one answer holds.
+async fn keys_of(client: &Client, prefix: &str) -> Vec<String> {
+    client.keys_page(prefix, None).await.map(|(keys, _)| keys).unwrap_or_default()
 }

@@ -101,7 +101,7 @@ impl Output {
             Form::Text if is_screen => {
                 Output::Screen(Box::new(Screen::open(Style::of(&std::io::stdout()))))
             }
-            Form::Text => Output::Lines,
+            Form::Text | Form::Line => Output::Lines,
         }
     }
 

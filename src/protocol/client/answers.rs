@@ -5,12 +5,11 @@
 
 use std::net::SocketAddr;
 
-use super::read::{Assembly, Opening, Progress, Stage};
+use super::read::{Gathering, Progress, Stage, Wanted};
 use super::requests::{Purpose, Refusal};
-use super::{Answer, ClientProcess, Completed, Ticket};
-use crate::kv::command::Value;
+use super::{Answer, ClientProcess, Completed, Failure, FailureReason, Ticket};
 use crate::protocol::Outbox;
-use crate::protocol::message::{Ask, Outcome, Page, Reply, ViewReply};
+use crate::protocol::message::{Outcome, Page, Reply, ViewReply};
 use crate::time::Timestamp;
 use crate::types::{Epoch, RequestId, SessionId};
 
@@ -67,16 +66,55 @@ impl ClientProcess {
                 return;
             }
             Outcome::Opened(session) => self.on_opened(now, id, purpose, session),
-            Outcome::Done => self.on_done(now, id, purpose, outbox),
+            Outcome::Done => self.on_written(now, id, purpose, Ok(Completed::Written), outbox),
+            Outcome::Number(number) => {
+                self.on_written(now, id, purpose, Ok(Completed::Number(number)), outbox)
+            }
+            Outcome::Mismatch(length) => {
+                self.on_written(now, id, purpose, Ok(Completed::Mismatch(length)), outbox)
+            }
+            // Nothing was changed, and this is what the session remembers of the request.
+            Outcome::NotANumber => {
+                let failure = Failure::not_executed(FailureReason::NotANumber);
+                self.on_written(now, id, purpose, Err(failure), outbox)
+            }
+            Outcome::Overflow => {
+                let failure = Failure::not_executed(FailureReason::Overflow);
+                self.on_written(now, id, purpose, Err(failure), outbox)
+            }
+            Outcome::Length(length) => match self.wanted(purpose) {
+                Some((ticket, Wanted::Length(_))) => {
+                    self.complete_read(now, id, ticket, Completed::Length(length), outbox)
+                }
+                Some((ticket, Wanted::Existence(_))) => {
+                    self.complete_read(now, id, ticket, Completed::Exists(length > 0), outbox)
+                }
+                Some((_, Wanted::List(_) | Wanted::Lists(_) | Wanted::Keys(..))) | None => false,
+            },
+            Outcome::Keys(page) => match self.wanted(purpose) {
+                // A page without keys before the last one would be asked for for ever.
+                Some((ticket, Wanted::Keys(..))) if !page.keys.is_empty() || !page.more => {
+                    self.complete_read(now, id, ticket, Completed::Keys(page), outbox)
+                }
+                Some(_) | None => false,
+            },
+            Outcome::Pages(pages) => match purpose {
+                Purpose::FirstPage(ticket) => {
+                    self.on_first_pages(now, id, ticket, (epoch, pages), outbox)
+                }
+                Purpose::Open | Purpose::Write(_) | Purpose::Page(_) => false,
+            },
             Outcome::Missing => match purpose {
-                Purpose::FirstPage(ticket) => self.complete_read(now, id, ticket, None, outbox),
+                Purpose::FirstPage(ticket) => {
+                    self.on_first_pages(now, id, ticket, (epoch, vec![None]), outbox)
+                }
                 // It was removed after the first page was read.
                 Purpose::Page(ticket) => self.on_list_changed(ticket),
                 Purpose::Open | Purpose::Write(_) => false,
             },
             Outcome::Page(page) => match purpose {
                 Purpose::FirstPage(ticket) => {
-                    self.on_first_page(now, id, ticket, (epoch, page), outbox)
+                    self.on_first_pages(now, id, ticket, (epoch, vec![Some(page)]), outbox)
                 }
                 Purpose::Page(ticket) => self.on_page(now, id, ticket, (epoch, page), outbox),
                 Purpose::Open | Purpose::Write(_) => false,
@@ -111,19 +149,26 @@ impl ClientProcess {
         true
     }
 
-    fn on_done(
+    fn on_written(
         &mut self,
         now: Timestamp,
         id: RequestId,
         purpose: Purpose,
+        answer: Answer,
         outbox: &mut Outbox<Answer>,
     ) -> bool {
         let Purpose::Write(number) = purpose else { return false };
         self.requests.answered(now, id);
         if let Some(ticket) = self.session.answered(number) {
-            self.calls.answer(ticket, Ok(Completed::Written), outbox);
+            self.calls.answer(ticket, answer, outbox);
         }
         true
+    }
+
+    /// Whom a first question is for, and what it is to find out.
+    fn wanted(&mut self, purpose: Purpose) -> Option<(Ticket, &Wanted)> {
+        let Purpose::FirstPage(ticket) = purpose else { return None };
+        Some((ticket, &self.calls.read_mut(ticket)?.wanted))
     }
 
     fn complete_read(
@@ -131,34 +176,34 @@ impl ClientProcess {
         now: Timestamp,
         id: RequestId,
         ticket: Ticket,
-        list: Option<Vec<Value>>,
+        completed: Completed,
         outbox: &mut Outbox<Answer>,
     ) -> bool {
         self.requests.answered(now, id);
-        self.calls.answer(ticket, Ok(Completed::List(list)), outbox);
+        self.calls.answer(ticket, Ok(completed), outbox);
         true
     }
 
-    fn on_first_page(
+    fn on_first_pages(
         &mut self,
         now: Timestamp,
         id: RequestId,
         ticket: Ticket,
-        (epoch, page): (Epoch, Page),
+        (epoch, pages): (Epoch, Vec<Option<Page>>),
         outbox: &mut Outbox<Answer>,
     ) -> bool {
-        match Assembly::begin(epoch, page) {
-            Opening::Complete(list) => self.complete_read(now, id, ticket, Some(list), outbox),
-            Opening::Long(assembly) => {
-                self.requests.answered(now, id);
-                if let Some(read) = self.calls.read_mut(ticket) {
-                    read.stage = Stage::Rest(assembly);
-                }
-                self.ask_for_pages(now, ticket, outbox);
-                true
-            }
-            Opening::Useless => false,
+        let Some(read) = self.calls.read_mut(ticket) else { return false };
+        let Some(mut gathering) = Gathering::begin(epoch, &read.wanted, pages) else {
+            return false;
+        };
+        if gathering.is_complete() {
+            let completed = gathering.take_answer(&read.wanted);
+            return self.complete_read(now, id, ticket, completed, outbox);
         }
+        read.stage = Stage::Rest(gathering);
+        self.requests.answered(now, id);
+        self.ask_for_pages(now, ticket, outbox);
+        true
     }
 
     fn on_page(
@@ -170,9 +215,12 @@ impl ClientProcess {
         outbox: &mut Outbox<Answer>,
     ) -> bool {
         let Some(read) = self.calls.read_mut(ticket) else { return false };
-        let Stage::Rest(assembly) = &mut read.stage else { return false };
-        match assembly.take(epoch, id, page) {
-            Progress::Complete(list) => self.complete_read(now, id, ticket, Some(list), outbox),
+        let Stage::Rest(gathering) = &mut read.stage else { return false };
+        match gathering.take(epoch, id, page) {
+            Progress::Complete => {
+                let completed = gathering.take_answer(&read.wanted);
+                self.complete_read(now, id, ticket, completed, outbox)
+            }
             Progress::Incomplete => {
                 self.requests.answered(now, id);
                 self.ask_for_pages(now, ticket, outbox);
@@ -186,13 +234,13 @@ impl ClientProcess {
     fn ask_for_pages(&mut self, now: Timestamp, ticket: Ticket, outbox: &mut Outbox<Answer>) {
         let Some(to) = self.finder.target() else { return };
         let Some(read) = self.calls.read_mut(ticket) else { return };
-        let Stage::Rest(assembly) = &mut read.stage else { return };
-        while let Some(page) = assembly.wanted() {
-            // Whatever the first page had to see, this generation contains.
-            let ask = Ask::Get { key: read.key.clone(), after: None, page: Some(page) };
+        let Stage::Rest(gathering) = &mut read.stage else { return };
+        while let Some((place, page)) = gathering.wanted()
+            && let Some(ask) = Gathering::ask(&read.wanted, place, page)
+        {
             let wanted = (Purpose::Page(ticket), ask);
             let request = self.requests.send(now, &mut self.ids, to, wanted, outbox);
-            assembly.asked(request, page);
+            gathering.asked(request, place, page);
         }
     }
 

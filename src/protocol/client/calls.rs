@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::Duration;
 
-use super::read::{Read, Stage};
+use super::read::{Read, Stage, Wanted};
 use super::{Answer, Ticket};
-use crate::kv::command::{Command, Key};
+use crate::kv::command::Command;
 use crate::protocol::{Effect, Outbox};
 use crate::sequence::Sequence;
 use crate::time::{Timestamp, earlier};
@@ -34,7 +34,7 @@ pub(super) enum Task {
     /// A read that is to be sent, once more perhaps.
     QueuedRead {
         /// What to read.
-        key: Key,
+        wanted: Wanted,
         /// The session whose writes it was to see is gone.
         alone: bool,
     },
@@ -180,11 +180,11 @@ impl Calls {
         }
     }
 
-    /// The next read to be sent: its key, and whether it must see no session's writes.
-    pub(super) fn first_read(&self) -> Option<(Ticket, Key, bool)> {
+    /// The next read to be sent: what it is about, and whether it must see no session's writes.
+    pub(super) fn first_read(&self) -> Option<(Ticket, Wanted, bool)> {
         let ticket = self.queued_reads.first()?;
         match &self.calls.get(ticket)?.task {
-            Task::QueuedRead { key, alone } => Some((ticket, key.clone(), *alone)),
+            Task::QueuedRead { wanted, alone } => Some((ticket, wanted.clone(), *alone)),
             Task::QueuedWrite(_) | Task::SentWrite(_) | Task::Reading(_) | Task::View(_) => None,
         }
     }
@@ -219,7 +219,7 @@ impl Calls {
         match &call.task {
             Task::Reading(read) => {
                 let requests = read.requests();
-                call.task = Task::QueuedRead { key: read.key.clone(), alone };
+                call.task = Task::QueuedRead { wanted: read.wanted.clone(), alone };
                 self.queued_reads.insert(ticket);
                 self.reading -= 1;
                 requests

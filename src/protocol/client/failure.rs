@@ -6,6 +6,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use crate::kv::command::Excess;
+
 /// Why an operation could not be completed, and whether it may have happened.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Failure {
@@ -59,11 +61,40 @@ pub enum FailureReason {
         /// Bytes allowed.
         limit: usize,
     },
+    /// More keys at once than the limit.
+    TooManyKeys {
+        /// Keys named.
+        count: usize,
+        /// Keys allowed.
+        limit: usize,
+    },
+    /// Keys and values together larger than one command may be.
+    CommandTooLarge {
+        /// Bytes they take.
+        size: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// The list that was to be incremented is not one decimal number.
+    NotANumber,
+    /// The number that was to be incremented would exceed 64 bits.
+    Overflow,
     /// The client was closed.
     Closed,
     /// Whoever waited for it does so no more. The program `client` says this on Ctrl-C; the library
     /// itself never does.
     GivenUp,
+}
+
+impl From<Excess> for FailureReason {
+    fn from(excess: Excess) -> Self {
+        match excess {
+            Excess::Key { size, limit } => FailureReason::KeyTooLarge { size, limit },
+            Excess::Value { size, limit } => FailureReason::ValueTooLarge { size, limit },
+            Excess::Keys { count, limit } => FailureReason::TooManyKeys { count, limit },
+            Excess::Command { size, limit } => FailureReason::CommandTooLarge { size, limit },
+        }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -95,10 +126,23 @@ impl fmt::Display for FailureReason {
                 f.write_str("the servers had forgotten the session of this client")
             }
             FailureReason::KeyTooLarge { size, limit } => {
-                write!(f, "the key has {size} bytes, and at most {limit} are allowed")
+                write!(f, "{}", Excess::Key { size: *size, limit: *limit })
             }
             FailureReason::ValueTooLarge { size, limit } => {
-                write!(f, "the value has {size} bytes, and at most {limit} are allowed")
+                write!(f, "{}", Excess::Value { size: *size, limit: *limit })
+            }
+            FailureReason::TooManyKeys { count, limit } => {
+                write!(f, "{}", Excess::Keys { count: *count, limit: *limit })
+            }
+            FailureReason::CommandTooLarge { size, limit } => {
+                write!(f, "{}", Excess::Command { size: *size, limit: *limit })
+            }
+            FailureReason::NotANumber => f.write_str(
+                "the list is not one decimal number between -9223372036854775808 and \
+                 9223372036854775807",
+            ),
+            FailureReason::Overflow => {
+                f.write_str("the sum is not between -9223372036854775808 and 9223372036854775807")
             }
             FailureReason::GivenUp => f.write_str("interrupted while waiting for the answer"),
             FailureReason::Closed => f.write_str("the client was closed before the answer came"),

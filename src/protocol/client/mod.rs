@@ -31,12 +31,12 @@ pub use self::failure::{Failure, FailureOutcome, FailureReason};
 use self::calls::{Calls, Task};
 use self::finder::{Finder, Need, Switch};
 use self::fresh::FreshViews;
-use self::read::{Read, Stage};
+use self::read::{Read, Stage, Wanted};
 use self::requests::{Ids, Purpose, Requests};
 use self::session::{Phase, Session};
 use crate::config::Limits;
-use crate::kv::command::{self, Key, Value};
-use crate::protocol::message::{Ask, Message};
+use crate::kv::command::{self, Key, Value, check_keys};
+use crate::protocol::message::{Ask, KeysPage, Message};
 use crate::protocol::view::Shown;
 use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
@@ -68,10 +68,23 @@ pub struct Command {
 /// See [`Command`].
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Action {
-    /// Put, append or remove: exactly once.
+    /// Put, append, remove, cas, incr or mput: exactly once.
     Write(command::Command),
     /// Read a list.
     Get(Key),
+    /// Read several lists, all as they are at one instant.
+    Mget(Vec<Key>),
+    /// Find out whether there is a list.
+    Exists(Key),
+    /// Find out how long a list is.
+    Len(Key),
+    /// Read keys in order, as many as one answer holds.
+    Keys {
+        /// How they begin.
+        prefix: Key,
+        /// The last key that is already known; none to begin.
+        start_after: Option<Key>,
+    },
     /// Ask the view server who is primary and backup now.
     View,
 }
@@ -86,6 +99,19 @@ pub enum Completed {
     Written,
     /// The list; none for a missing key.
     List(Option<Vec<Value>>),
+    /// The lists in the order of the keys asked for; none for a missing key.
+    Lists(Vec<Option<Vec<Value>>>),
+    /// Whether the key is there.
+    Exists(bool),
+    /// The length of the list; 0 for a missing key.
+    Length(u64),
+    /// Keys in order.
+    Keys(KeysPage),
+    /// The `incr` was executed, once; this was the number then.
+    Number(i64),
+    /// The `cas` was executed, once, and found another list, of so many elements (0: the key was
+    /// missing). It has changed nothing.
+    Mismatch(u64),
     /// The view.
     View(Box<Shown>),
 }
@@ -124,23 +150,17 @@ impl ClientProcess {
 
     /// What exceeds a limit is refused before anything is sent.
     fn check_size(&self, action: &Action) -> Result<(), FailureReason> {
-        let (key, value) = match action {
-            Action::Write(
-                command::Command::Put { key, value } | command::Command::Append { key, value },
-            ) => (Some(key), Some(value)),
-            Action::Write(command::Command::Remove { key }) | Action::Get(key) => (Some(key), None),
-            Action::View => (None, None),
-        };
-        let (key_limit, value_limit) = (self.limits.key_bytes, self.limits.value_bytes);
-        let (key, value) =
-            (key.map_or(0, |key| key.0.len()), value.map_or(0, |value| value.0.len()));
-        if key > key_limit {
-            return Err(FailureReason::KeyTooLarge { size: key, limit: key_limit });
+        let one = |key: &Key| check_keys(std::slice::from_ref(key), &self.limits);
+        match action {
+            Action::Write(command) => command.check(&self.limits),
+            Action::Get(key) | Action::Exists(key) | Action::Len(key) => one(key),
+            Action::Mget(keys) => check_keys(keys, &self.limits),
+            Action::Keys { prefix, start_after } => {
+                one(prefix).and_then(|()| start_after.iter().try_for_each(one))
+            }
+            Action::View => Ok(()),
         }
-        if value > value_limit {
-            return Err(FailureReason::ValueTooLarge { size: value, limit: value_limit });
-        }
-        Ok(())
+        .map_err(FailureReason::from)
     }
 
     /// The deadline of the call is over.
@@ -222,16 +242,15 @@ impl ClientProcess {
 
     fn send_reads(&mut self, now: Timestamp, to: SocketAddr, outbox: &mut Outbox<Answer>) {
         while self.calls.reading() < READS_IN_FLIGHT
-            && let Some((ticket, key, alone)) = self.calls.first_read()
+            && let Some((ticket, wanted, alone)) = self.calls.first_read()
             // A read sees the earlier writes of its session, those included that have no number
             // yet: it waits until they have one.
             && self.calls.first_write().is_none_or(|write| write > ticket)
         {
             let after = if alone { None } else { self.session.seen_by_reads() };
-            let ask = Ask::Get { key: key.clone(), after, page: None };
-            let first = (Purpose::FirstPage(ticket), ask);
+            let first = (Purpose::FirstPage(ticket), wanted.ask(after));
             let request = self.requests.send(now, &mut self.ids, to, first, outbox);
-            self.calls.read_sent(ticket, Read { key, after, stage: Stage::First(request) });
+            self.calls.read_sent(ticket, Read { wanted, after, stage: Stage::First(request) });
         }
     }
 
@@ -339,9 +358,14 @@ impl Process for ClientProcess {
             return;
         }
         let ticket = self.calls.next_ticket();
+        let read = |wanted| Task::QueuedRead { wanted, alone: false };
         let task = match command.action {
             Action::Write(command) => Task::QueuedWrite(command),
-            Action::Get(key) => Task::QueuedRead { key, alone: false },
+            Action::Get(key) => read(Wanted::List(key)),
+            Action::Mget(keys) => read(Wanted::Lists(keys)),
+            Action::Exists(key) => read(Wanted::Existence(key)),
+            Action::Len(key) => read(Wanted::Length(key)),
+            Action::Keys { prefix, start_after } => read(Wanted::Keys(prefix, start_after)),
             Action::View => Task::View(self.fresh.ask(now, &mut self.ids, ticket, outbox)),
         };
         self.calls.begin(now, ticket, call, command.deadline, task);

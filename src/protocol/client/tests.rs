@@ -149,7 +149,15 @@ impl Bench {
     }
 
     fn deliver(&mut self, from: SocketAddr, message: Message) {
-        if let Message::Reply(Reply { client: CLIENT, id, outcome: Outcome::Done, .. }) = &message
+        if let Message::Reply(Reply { client: CLIENT, id, outcome, .. }) = &message
+            && matches!(
+                outcome,
+                Outcome::Done
+                    | Outcome::Number(_)
+                    | Outcome::Mismatch(_)
+                    | Outcome::NotANumber
+                    | Outcome::Overflow
+            )
             && let Some(Request { ask: Ask::Write { origin, .. }, .. }) = self.frozen.get(id)
         {
             self.unanswered.entry(origin.session).or_default().remove(&origin.number);
@@ -282,7 +290,11 @@ fn numbers(requests: &[Request]) -> Vec<u64> {
         .iter()
         .filter_map(|request| match &request.ask {
             Ask::Write { origin, .. } => Some(origin.number.0),
-            Ask::Open { .. } | Ask::Get { .. } => None,
+            Ask::Open { .. }
+            | Ask::Get { .. }
+            | Ask::Len { .. }
+            | Ask::Keys { .. }
+            | Ask::Mget { .. } => None,
         })
         .collect()
 }
@@ -290,7 +302,11 @@ fn numbers(requests: &[Request]) -> Vec<u64> {
 fn acknowledged(request: &Request) -> u64 {
     match &request.ask {
         Ask::Write { origin, .. } => origin.acknowledged.0,
-        Ask::Open { .. } | Ask::Get { .. } => panic!("not a write: {request:?}"),
+        Ask::Open { .. }
+        | Ask::Get { .. }
+        | Ask::Len { .. }
+        | Ask::Keys { .. }
+        | Ask::Mget { .. } => panic!("not a write: {request:?}"),
     }
 }
 

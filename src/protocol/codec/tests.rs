@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::config::Timing;
-use crate::kv::command::{Command, Key, Operation, OperationResult, Origin, Value};
+use crate::kv::command::{Cas, Command, Key, Operation, OperationResult, Origin, Value};
 use crate::kv::session::SessionState;
 use crate::kv::transfer::Item;
 use crate::protocol::message::*;
@@ -68,6 +68,12 @@ fn shown() -> Shown {
 
 fn put() -> Command {
     Command::Put { key: Key::from(NASTY), value: Value::from("") }
+}
+
+fn cas(old: Option<&[&str]>, new: Option<&[&str]>) -> Command {
+    let list = |texts: &[&str]| texts.iter().map(|text| Value::from(*text)).collect();
+    let (old, new) = (old.map(list), new.map(list));
+    Command::Cas(Box::new(Cas { key: Key::from(NASTY), old, new }))
 }
 
 fn origin() -> Origin {
@@ -171,7 +177,13 @@ fn samples() -> Vec<Message> {
                     executed: RequestNumber(2),
                     acknowledged: RequestNumber(1),
                     last_used: OperationNumber(3),
-                    results: VecDeque::from([OperationResult::Done]),
+                    results: VecDeque::from([
+                        OperationResult::Done,
+                        OperationResult::Number(i64::MIN),
+                        OperationResult::Mismatch(u64::MAX),
+                        OperationResult::NotANumber,
+                        OperationResult::Overflow,
+                    ]),
                 }),
                 Item::SessionGone(origin().session),
                 Item::End { applied: OperationNumber(9), digest: u64::MAX },
@@ -183,6 +195,25 @@ fn samples() -> Vec<Message> {
             command: command.unwrap_or("put").to_owned(),
             key: command.map(Key::from),
             value: Some(Value::from(NASTY)),
+            ..ClientRequest::default()
+        }));
+    }
+    for (old, new) in [(Some(None), Some(Some(vec![Value::from("1")]))), (None, None)] {
+        samples.push(Message::ClientRequest(ClientRequest {
+            command: "cas".to_owned(),
+            key: Some(Key::from("k")),
+            old,
+            new,
+            by: Some(i64::MIN),
+            ..ClientRequest::default()
+        }));
+    }
+    for result in [PlainResult::Truth(false), PlainResult::Number(i64::MIN)] {
+        samples.push(Message::Success(Success {
+            command: "incr".to_owned(),
+            key: Key::from("k"),
+            value: None,
+            result: Some(result),
         }));
     }
     for value in [None, Some(None), Some(Some(vec![])), Some(Some(vec![Value::from(NASTY)]))] {
@@ -190,6 +221,7 @@ fn samples() -> Vec<Message> {
             command: "get".to_owned(),
             key: Key::from(NASTY),
             value,
+            result: None,
         }));
     }
     for operations in [
@@ -198,6 +230,21 @@ fn samples() -> Vec<Message> {
             Operation::Open { nonce: 1, epoch: Epoch(1, 2), capacity: 3 },
             Operation::Write { origin: Some(origin()), command: put() },
             Operation::Write { origin: None, command: Command::Remove { key: Key::from("") } },
+            Operation::Write { origin: None, command: cas(None, Some(&[NASTY, ""])) },
+            Operation::Write { origin: None, command: cas(Some(&["null"]), None) },
+            Operation::Write {
+                origin: None,
+                command: Command::Incr { key: Key::from("k"), by: i64::MIN },
+            },
+            Operation::Write {
+                origin: None,
+                command: Command::Mput {
+                    entries: vec![
+                        (Key::from(NASTY), vec![Value::from("")]),
+                        (Key::from(""), vec![]),
+                    ],
+                },
+            },
         ],
     ] {
         samples.push(Message::Replicate(Replicate {
@@ -218,6 +265,14 @@ fn samples() -> Vec<Message> {
             after: Some((origin().session, RequestNumber(6))),
             page: Some(page),
         },
+        Ask::Len { key: Key::from(NASTY), after: None },
+        Ask::Keys { prefix: Key::from(""), start_after: None, after: None },
+        Ask::Keys {
+            prefix: Key::from("k"),
+            start_after: Some(Key::from(NASTY)),
+            after: Some((origin().session, RequestNumber(6))),
+        },
+        Ask::Mget { keys: vec![Key::from(NASTY), Key::from("")], after: None },
     ] {
         samples.push(Message::Request(Request { client: Incarnation(1), id: RequestId(2), ask }));
     }
@@ -231,6 +286,16 @@ fn samples() -> Vec<Message> {
             values: vec![Value::from("1"), Value::from("2")],
         }),
         Outcome::Missing,
+        Outcome::Number(i64::MIN),
+        Outcome::Mismatch(u64::MAX),
+        Outcome::NotANumber,
+        Outcome::Overflow,
+        Outcome::Length(0),
+        Outcome::Keys(KeysPage { keys: vec![Key::from(NASTY)], more: true }),
+        Outcome::Pages(vec![
+            None,
+            Some(Page { generation: OperationNumber(1), start: 0, end: 2, values: vec![] }),
+        ]),
         Outcome::GenerationChanged,
         Outcome::SessionExpired,
         Outcome::NotPrimary(shown().into()),
@@ -354,6 +419,7 @@ fn the_lines_of_the_contract_are_understood() {
             command: command.to_owned(),
             key: key("a"),
             value: value.map(Value::from),
+            ..ClientRequest::default()
         })
     };
     for (line, message) in [
@@ -409,6 +475,7 @@ fn answers_look_as_the_contract_shows_them() {
             command: "get".to_owned(),
             key: Key::from("a"),
             value,
+            result: None,
         }))
     };
     assert!(success(None).starts_with(r#"{"type":"success","#));

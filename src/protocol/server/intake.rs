@@ -15,7 +15,9 @@ use crate::kv::replica::{Applied, Replica};
 use crate::kv::session::Standing;
 use crate::protocol::Outbox;
 use crate::protocol::counts::{Arrival, Aside};
-use crate::protocol::message::{Fail, FailReason, Message, Outcome, Reply, Request, Success};
+use crate::protocol::message::{
+    Fail, FailReason, Message, Outcome, PlainResult, Reply, Request, Success,
+};
 use crate::sequence::Sequence;
 use crate::time::Timestamp;
 use crate::types::{Incarnation, OperationNumber, RequestId, RequestNumber, SessionId, ViewId};
@@ -79,14 +81,29 @@ impl Asker {
                 (*to, Message::Reply(reply))
             }
             Asker::Plain { to, command, key, .. } => {
-                let success = |value| {
+                let success = |value, result| {
                     let (command, key) = (command.clone(), key.clone());
-                    Message::Success(Success { command, key, value })
+                    Message::Success(Success { command, key, value, result })
+                };
+                let number = |number| success(None, Some(PlainResult::Number(number)));
+                let truth = |truth| success(None, Some(PlainResult::Truth(truth)));
+                let refusal = |detail: &str| {
+                    plain_failure(FailReason::Refused, view, Some(detail.to_owned()))
                 };
                 let message = match outcome {
-                    Outcome::Done | Outcome::Opened(_) => success(None),
-                    Outcome::Missing => success(Some(None)),
-                    Outcome::Page(page) => success(Some(Some(page.values))),
+                    Outcome::Done if command == "cas" => truth(true),
+                    Outcome::Done | Outcome::Opened(_) => success(None, None),
+                    Outcome::Missing => success(Some(None), None),
+                    Outcome::Page(page) => success(Some(Some(page.values)), None),
+                    Outcome::Mismatch(_) => truth(false),
+                    Outcome::Length(length) if command == "exists" => truth(length > 0),
+                    Outcome::Length(length) => number(i64::try_from(length).unwrap_or(i64::MAX)),
+                    Outcome::Number(sum) => number(sum),
+                    Outcome::NotANumber => refusal("the list is not one decimal number"),
+                    Outcome::Overflow => refusal("the sum is beyond 64 bits"),
+                    Outcome::Keys(_) | Outcome::Pages(_) => {
+                        plain_failure(FailReason::Invalid, view, None)
+                    }
                     Outcome::NotPrimary(shown) => Message::Fail(Fail {
                         reason: FailReason::NotPrimary,
                         detail: None,
@@ -181,7 +198,7 @@ impl Intake {
         limits: &Limits,
         replica: &mut Replica,
     ) -> Reception {
-        let command_fits = command.fits(limits.key_bytes, limits.value_bytes);
+        let command_fits = command.check(limits).is_ok();
         let unacknowledged = origin.number.0.saturating_sub(origin.acknowledged.0);
         if !command_fits || unacknowledged > limits.session_window {
             // Nothing that our own client sends. The one could not be replicated in one message,
@@ -258,6 +275,10 @@ fn outcome(result: OperationResult) -> Outcome {
     match result {
         OperationResult::Opened(session) => Outcome::Opened(session),
         OperationResult::Done => Outcome::Done,
+        OperationResult::Number(number) => Outcome::Number(number),
+        OperationResult::Mismatch(length) => Outcome::Mismatch(length),
+        OperationResult::NotANumber => Outcome::NotANumber,
+        OperationResult::Overflow => Outcome::Overflow,
         OperationResult::SessionExpired => Outcome::SessionExpired,
     }
 }

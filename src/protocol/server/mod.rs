@@ -33,7 +33,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use crate::config::Limits;
-use crate::kv::command::{self, Key, Value};
+use crate::kv::command::{self, Cas, Key, Value};
 use crate::kv::replica::Replica;
 use crate::protocol::counts::{Arrival, Aside, Fate, Kind};
 use crate::protocol::message::{
@@ -44,6 +44,7 @@ use crate::protocol::server::backup::Backup;
 use crate::protocol::server::intake::{Asker, plain_failure};
 use crate::protocol::server::membership::Membership;
 use crate::protocol::server::primary::{Primary, Scope};
+use crate::protocol::server::reads::Question;
 use crate::protocol::server::state_transfer::Joining;
 use crate::protocol::status::{CopyStatus, StatusReply, StatusRequest};
 use crate::protocol::view::{Member, Phase, Record, Shown, Stamp};
@@ -170,7 +171,7 @@ pub struct Inspection<'a> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum PlainRequest {
     Write(command::Command, Asker),
-    Get(Key, Asker),
+    Read(Question, Asker),
 }
 
 /// A complete copy that no role needs at present.
@@ -491,7 +492,7 @@ impl Server {
         match self.primary(now) {
             Some((primary, scope)) => primary.on_plain(&scope, request, outbox),
             None => {
-                let (PlainRequest::Write(_, asker) | PlainRequest::Get(_, asker)) = request;
+                let (PlainRequest::Write(_, asker) | PlainRequest::Read(_, asker)) = request;
                 asker.tell(now, view, Outcome::NotPrimary(self.shown().into()), outbox);
             }
         }
@@ -704,8 +705,10 @@ fn role_name(me: Incarnation, role: &Role, record: Option<&Record>) -> &'static 
 
 /// How a request in the plain form is counted.
 fn plain_kind(command: &str) -> Kind {
-    let kinds = [Kind::Put, Kind::Append, Kind::Remove, Kind::Get];
-    kinds.into_iter().find(|kind| kind.word() == command).unwrap_or(Kind::Unknown)
+    let kinds =
+        [Kind::Put, Kind::Append, Kind::Remove, Kind::Cas, Kind::Incr, Kind::Get, Kind::Len];
+    let word = if command == "exists" { Kind::Len.word() } else { command };
+    kinds.into_iter().find(|kind| kind.word() == word).unwrap_or(Kind::Unknown)
 }
 
 /// Understands a request in the plain form.
@@ -716,7 +719,10 @@ fn plain_request(
     limits: &Limits,
 ) -> Result<PlainRequest, (FailReason, String)> {
     let invalid = |detail: &str| (FailReason::Invalid, detail.to_owned());
-    let ClientRequest { command, key, value } = request;
+    let ClientRequest { command, key, value, old, new, by } = request;
+    if matches!(command.as_str(), "keys" | "mget" | "mput") {
+        return Err(invalid("what is about many keys need not fit a datagram; use the client"));
+    }
     let key = key.ok_or_else(|| invalid("the field `key` is missing"))?;
     if key.0.len() > limits.key_bytes {
         let detail = format!("the key has {} bytes; at most {}", key.0.len(), limits.key_bytes);
@@ -724,6 +730,9 @@ fn plain_request(
     }
     let arrival = Aside(arrival);
     let asker = Asker::Plain { to: from, command: command.clone(), key: key.clone(), arrival };
+    let list = |list: Option<Option<Vec<Value>>>, name: &str| {
+        list.ok_or_else(|| invalid(&format!("the field `{name}` is missing; cas needs it")))
+    };
     let value = |name: &str| match value {
         Some(value) if value.0.len() > limits.value_bytes => {
             let (size, limit) = (value.0.len(), limits.value_bytes);
@@ -738,8 +747,19 @@ fn plain_request(
             PlainRequest::Write(command::Command::Append { key, value: value("append")? }, asker)
         }
         "remove" => PlainRequest::Write(command::Command::Remove { key }, asker),
-        "get" => PlainRequest::Get(key, asker),
-        _ => return Err(invalid("unknown command; there are put, append, get and remove")),
+        "incr" => PlainRequest::Write(command::Command::Incr { key, by: by.unwrap_or(1) }, asker),
+        "cas" => {
+            let cas = Cas { key, old: list(old, "old")?, new: list(new, "new")? };
+            let command = command::Command::Cas(cas.into());
+            command.check(limits).map_err(|excess| (FailReason::TooLarge, excess.to_string()))?;
+            PlainRequest::Write(command, asker)
+        }
+        "get" => PlainRequest::Read(Question::Get(key), asker),
+        "exists" | "len" => PlainRequest::Read(Question::Len(key), asker),
+        _ => {
+            let known = "put, append, get, remove, exists, len, cas and incr";
+            return Err(invalid(&format!("unknown command; there are {known}")));
+        }
     })
 }
 

@@ -305,13 +305,15 @@ impl Primary {
                 asker.tell(scope.now, view, outcome, outbox);
                 return;
             }
-            Ask::Get { ref key, after, page: None } => {
-                let key = key.clone();
-                if self.has_lease(scope.now) && !reads::is_behind(&self.replica, after) {
-                    let read = Read { asker, question: Question::Get { key, after } };
+            ref ask @ (Ask::Get { page: None, .. }
+            | Ask::Len { .. }
+            | Ask::Keys { .. }
+            | Ask::Mget { .. }) => {
+                let read = Read::of(asker, ask).filter(|read| read.question.fits(scope.limits));
+                let Some(read) = read else { return };
+                if self.has_lease(scope.now) && !reads::is_behind(&self.replica, read.after) {
                     self.answer_under_lease(scope, &read, request, outbox);
                 } else {
-                    let read = Read { asker, question: Question::Get { key, after } };
                     self.on_read(scope, read, outbox);
                 }
                 return;
@@ -329,7 +331,8 @@ impl Primary {
                 asker.tell(scope.now, view, Outcome::Busy, outbox);
             }
             Reception::UnknownSession => {
-                self.on_read(scope, Read { asker, question: Question::Expired }, outbox);
+                let read = Read { asker, question: Question::Expired, after: None };
+                self.on_read(scope, read, outbox);
             }
         }
         self.after_intake(scope, outbox);
@@ -343,19 +346,18 @@ impl Primary {
         let view = scope.record.view.id;
         let full = match &request {
             PlainRequest::Write(..) => self.is_full(scope.limits),
-            PlainRequest::Get(..) => self.reads.len() >= scope.limits.pending_reads,
+            PlainRequest::Read(..) => self.reads.len() >= scope.limits.pending_reads,
         };
         match request {
-            PlainRequest::Write(_, asker) | PlainRequest::Get(_, asker) if full => {
+            PlainRequest::Write(_, asker) | PlainRequest::Read(_, asker) if full => {
                 asker.tell(scope.now, view, Outcome::Busy, outbox);
             }
             PlainRequest::Write(command, asker) => {
                 self.intake.on_plain(command, asker, &mut self.replica);
                 self.after_intake(scope, outbox);
             }
-            PlainRequest::Get(key, asker) => {
-                let question = Question::Get { key, after: None };
-                self.on_read(scope, Read { asker, question }, outbox);
+            PlainRequest::Read(question, asker) => {
+                self.on_read(scope, Read { asker, question, after: None }, outbox);
             }
         }
     }
@@ -370,7 +372,9 @@ impl Primary {
     fn is_busy(&self, limits: &Limits, ask: &Ask) -> bool {
         match ask {
             Ask::Open { .. } | Ask::Write { .. } => self.is_full(limits),
-            Ask::Get { .. } => self.reads.len() >= limits.pending_reads,
+            Ask::Get { .. } | Ask::Len { .. } | Ask::Keys { .. } | Ask::Mget { .. } => {
+                self.reads.len() >= limits.pending_reads
+            }
         }
     }
 
@@ -407,7 +411,7 @@ impl Primary {
         outbox: &mut Out,
     ) {
         let Some(before) = self.lease else { return };
-        let outcome = reads::evaluate(&self.replica, &read.question, scope.limits.page_bytes);
+        let outcome = reads::evaluate(&self.replica, read, scope.limits.page_bytes);
         // One that comes back because the lease ended is counted again.
         outbox.counts.answer(scope.now, read.asker.arrival(), (&outcome).into());
         let (to, message) = read.asker.answer(scope.record.view.id, outcome);
@@ -417,16 +421,14 @@ impl Primary {
 
     /// Answers a question that is proven, unless earlier writes of its session are missing.
     fn answer_proven(&mut self, scope: &Scope<'_>, read: Read, outbox: &mut Out) {
-        if let Question::Get { after, .. } = &read.question
-            && let Some((session, _)) = *after
-            && reads::is_behind(&self.replica, *after)
+        if let Some((session, _)) = read.after
+            && reads::is_behind(&self.replica, read.after)
         {
             self.reads.add_behind(session, read);
             return;
         }
         let view = scope.record.view.id;
-        if let (Asker::Plain { to, .. }, Question::Get { key, .. }) = (&read.asker, &read.question)
-        {
+        if let (Asker::Plain { to, .. }, Question::Get(key)) = (&read.asker, &read.question) {
             let list = self.replica.store().get(key);
             if list.is_some_and(|list| !reads::fits_plain(key, list, PLAIN_ANSWER_BYTES)) {
                 let detail = Some("the list does not fit a datagram; use the client".to_owned());
@@ -439,7 +441,7 @@ impl Primary {
             Asker::Client { .. } => scope.limits.page_bytes,
             Asker::Plain { .. } => usize::MAX,
         };
-        let outcome = reads::evaluate(&self.replica, &read.question, page_bytes);
+        let outcome = reads::evaluate(&self.replica, &read, page_bytes);
         read.asker.tell(scope.now, view, outcome, outbox);
     }
 

@@ -7,11 +7,13 @@
 //! its session are applied.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
-use crate::kv::command::{Key, Value};
+use crate::config::Limits;
+use crate::kv::command::{Key, Value, check_keys};
 use crate::kv::replica::Replica;
 use crate::kv::store::List;
-use crate::protocol::message::{Outcome, Page, PageRequest};
+use crate::protocol::message::{Ask, KeysPage, Outcome, Page, PageRequest};
 use crate::protocol::server::intake::Asker;
 use crate::types::{RequestNumber, SessionId};
 
@@ -22,14 +24,27 @@ const BEHIND_OF_ONE_SESSION: usize = 64;
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Question {
     /// The list under a key, or its first page.
-    Get {
-        /// Which list.
-        key: Key,
-        /// The session's last write before the read.
-        after: Option<(SessionId, RequestNumber)>,
-    },
+    Get(Key),
+    /// The length of the list under a key.
+    Len(Key),
+    /// The first keys that begin with this text, after that key.
+    Keys(Key, Option<Key>),
+    /// The lists under several keys, or their first pages.
+    Mget(Vec<Key>),
     /// That a session is not known.
     Expired,
+}
+
+impl Question {
+    /// Whether it is one that our own client would send.
+    #[must_use]
+    pub fn fits(&self, limits: &Limits) -> bool {
+        match self {
+            // One that is too long is under no list.
+            Question::Get(_) | Question::Len(_) | Question::Keys(..) | Question::Expired => true,
+            Question::Mget(keys) => check_keys(keys, limits).is_ok(),
+        }
+    }
 }
 
 /// A question and who asked it.
@@ -39,6 +54,25 @@ pub struct Read {
     pub asker: Asker,
     /// What.
     pub question: Question,
+    /// The session's last write before the read, which it must see.
+    pub after: Option<(SessionId, RequestNumber)>,
+}
+
+impl Read {
+    /// What is asked, unless it is no question about the present.
+    #[must_use]
+    pub fn of(asker: Asker, ask: &Ask) -> Option<Read> {
+        let (question, after) = match ask {
+            Ask::Get { key, after, page: None } => (Question::Get(key.clone()), *after),
+            Ask::Len { key, after } => (Question::Len(key.clone()), *after),
+            Ask::Keys { prefix, start_after, after } => {
+                (Question::Keys(prefix.clone(), start_after.clone()), *after)
+            }
+            Ask::Mget { keys, after } => (Question::Mget(keys.clone()), *after),
+            Ask::Open { .. } | Ask::Write { .. } | Ask::Get { page: Some(_), .. } => return None,
+        };
+        Some(Read { asker, question, after })
+    }
 }
 
 /// Questions that wait.
@@ -129,18 +163,49 @@ pub fn is_behind(replica: &Replica, after: Option<(SessionId, RequestNumber)>) -
 
 /// What the copy says now.
 #[must_use]
-pub fn evaluate(replica: &Replica, question: &Question, page_bytes: usize) -> Outcome {
-    match question {
+pub fn evaluate(replica: &Replica, read: &Read, page_bytes: usize) -> Outcome {
+    let store = replica.store();
+    if read.after.is_some_and(|(session, _)| replica.sessions().get(session).is_none()) {
+        return Outcome::SessionExpired;
+    }
+    match &read.question {
         Question::Expired => Outcome::SessionExpired,
-        Question::Get { after: Some((session, _)), .. }
-            if replica.sessions().get(*session).is_none() =>
-        {
-            Outcome::SessionExpired
-        }
-        Question::Get { key, .. } => match replica.store().get(key) {
+        Question::Get(key) => match store.get(key) {
             None => Outcome::Missing,
             Some(list) => Outcome::Page(page(list, 0, list.values().len(), page_bytes)),
         },
+        Question::Len(key) => {
+            Outcome::Length(store.get(key).map_or(0, |list| list.values().len() as u64))
+        }
+        Question::Keys(prefix, start_after) => {
+            let start = start_after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut following = store.keys_with(&prefix.0, start).peekable();
+            let (mut keys, mut bytes) = (Vec::new(), 0);
+            while let Some(key) = following.peek()
+                && (keys.is_empty() || bytes + key.0.len() + 4 <= page_bytes)
+            {
+                bytes += key.0.len() + 4;
+                keys.extend(following.next().cloned());
+            }
+            Outcome::Keys(KeysPage { keys, more: following.peek().is_some() })
+        }
+        Question::Mget(keys) => {
+            let mut room = page_bytes;
+            let mut first = |key| {
+                let list = store.get(key)?;
+                let end = list.values().len();
+                // Whatever does not fit here comes in later pages, of the same lists.
+                let fits = |value: &&Value| {
+                    let size = value.0.len() + 4;
+                    room = room.saturating_sub(size);
+                    room > 0
+                };
+                let values = list.values().iter().take_while(fits).cloned().collect();
+                let generation = list.generation();
+                Some(Page { generation, start: 0, end: end as u64, values })
+            };
+            Outcome::Pages(keys.iter().map(&mut first).collect())
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one variant it expects")]
 
 mod bench;
+mod commands;
 mod counting;
 mod joining;
 mod leases;

@@ -1,8 +1,8 @@
 //! Reads: what they must see, long lists, and their limits.
 
 use super::*;
-use crate::kv::command::Value;
-use crate::protocol::message::{Page, PageRequest};
+use crate::kv::command::{Key, Value};
+use crate::protocol::message::{KeysPage, Page, PageRequest};
 
 fn elements(from: u64, to: u64) -> Vec<Value> {
     (from..to).map(|index| Value::from(index.to_string().as_str())).collect()
@@ -226,4 +226,142 @@ fn more_reads_than_may_be_in_flight_wait_for_their_turn() {
     }
     assert_eq!(bench.answers.len(), 1101);
     assert_eq!(bench.client.poll_timeout(), None);
+}
+
+fn ask(bench: &mut Bench, action: Action) -> (CallId, Request) {
+    let call = bench.call(action, 1000);
+    (call, bench.take_requests(s1()).remove(0))
+}
+
+fn some(generation: u64, from: u64, to: u64, end: u64) -> Option<Page> {
+    match page(generation, from, to, end) {
+        Outcome::Page(page) => Some(page),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn several_lists_are_put_together_from_pages_of_the_generations_that_were_seen_first() {
+    let mut bench = Bench::served();
+    let keys: Vec<Key> = ["a", "b", "c", "d"].map(Key::from).to_vec();
+    let (call, read) = ask(&mut bench, Action::Mget(keys.clone()));
+    assert_eq!(read.ask, Ask::Mget { keys, after: None });
+    let first = vec![some(3, 0, 2, 20), None, some(5, 0, 0, 30), some(7, 0, 1, 1)];
+    bench.reply(s1(), &read, Outcome::Pages(first));
+    let mut asked = bench.take_requests(s1());
+    assert_eq!(asked.len(), 4, "several at the same time");
+    while let Some(request) = asked.pop() {
+        let PageRequest { generation, start, end } = wanted(&request);
+        let Ask::Get { key, .. } = &request.ask else { panic!() };
+        assert_eq!(generation.0, if *key == Key::from("a") { 3 } else { 5 });
+        let whole = if generation.0 == 3 { 20 } else { 30 };
+        assert!(end <= whole);
+        bench.reply(s1(), &request, page(generation.0, start, end.min(start + 4), whole));
+        asked.extend(bench.take_requests(s1()));
+        assert!(asked.len() <= 4);
+    }
+    let lists = vec![Some(elements(0, 20)), None, Some(elements(0, 30)), Some(elements(0, 1))];
+    assert_eq!(bench.answers[&call], Ok(Completed::Lists(lists)));
+    assert_eq!(bench.client.poll_timeout(), None);
+}
+
+#[test]
+fn when_one_of_several_lists_is_replaced_all_of_them_are_read_again() {
+    let mut bench = Bench::served();
+    let (call, read) = ask(&mut bench, Action::Mget(vec!["a".into(), "b".into()]));
+    bench.reply(s1(), &read, Outcome::Pages(vec![some(3, 0, 1, 2), some(4, 0, 1, 2)]));
+    let asked = bench.take_requests(s1());
+    assert_eq!(asked.len(), 2);
+    bench.reply(s1(), &asked[0], page(3, 1, 2, 2));
+    bench.reply(s1(), &asked[1], Outcome::GenerationChanged);
+    let again = bench.take_requests(s1()).remove(0);
+    assert_eq!(again.ask, read.ask);
+    bench.reply(s1(), &again, Outcome::Pages(vec![some(8, 0, 1, 1), None]));
+    let lists = vec![Some(elements(0, 1)), None];
+    assert_eq!(bench.answers[&call], Ok(Completed::Lists(lists)));
+}
+
+#[test]
+fn an_answer_to_another_question_is_no_answer() {
+    let mut bench = Bench::served();
+    let keys = || Action::Keys { prefix: "k".into(), start_after: Some("k1".into()) };
+    let more = |keys: &[&str], more| {
+        Outcome::Keys(KeysPage { keys: keys.iter().map(|key| Key::from(*key)).collect(), more })
+    };
+    for (action, wrong, right, completed) in [
+        (Action::Len("k".into()), Outcome::Missing, Outcome::Length(3), Completed::Length(3)),
+        (
+            Action::Exists("k".into()),
+            more(&[], false),
+            Outcome::Length(0),
+            Completed::Exists(false),
+        ),
+        (Action::Get("k".into()), Outcome::Length(1), Outcome::Missing, Completed::List(None)),
+        (
+            Action::Mget(vec!["k".into(), "l".into()]),
+            Outcome::Pages(vec![None]),
+            Outcome::Pages(vec![None, None]),
+            Completed::Lists(vec![None, None]),
+        ),
+        // One that would be asked for again and again.
+        (
+            keys(),
+            more(&[], true),
+            more(&["k2"], true),
+            Completed::Keys(KeysPage { keys: vec!["k2".into()], more: true }),
+        ),
+    ] {
+        let (call, read) = ask(&mut bench, action);
+        bench.reply(s1(), &read, wrong);
+        assert!(!bench.answers.contains_key(&call));
+        bench.wait(20);
+        assert_eq!(bench.take_requests(s1()), [read.clone()]);
+        bench.reply(s1(), &read, right);
+        assert_eq!(bench.answers[&call], Ok(completed));
+    }
+}
+
+#[test]
+fn a_write_is_told_what_its_execution_came_to() {
+    let mut bench = Bench::opened();
+    for (outcome, answer) in [
+        (Outcome::Number(-4), Ok(Completed::Number(-4))),
+        (Outcome::Mismatch(2), Ok(Completed::Mismatch(2))),
+        (Outcome::NotANumber, Err(Failure::not_executed(FailureReason::NotANumber))),
+        (Outcome::Overflow, Err(Failure::not_executed(FailureReason::Overflow))),
+    ] {
+        let incr = command::Command::Incr { key: "k".into(), by: 1 };
+        let (call, request) = ask(&mut bench, Action::Write(incr));
+        bench.reply(s1(), &request, outcome);
+        assert_eq!(bench.answers[&call], answer);
+    }
+    assert_eq!(bench.client.poll_timeout(), None, "a refusal is final, too");
+}
+
+#[test]
+fn too_much_for_one_command_is_refused_before_anything_is_sent() {
+    let limits =
+        Limits { keys_per_command: 2, key_bytes: 30, value_bytes: 30, ..Limits::default() };
+    let mut bench = Bench::with_limits(limits);
+    let keys = |count: usize, size: usize| vec![Key::from("x".repeat(size).as_str()); count];
+    let entries = |count: usize, size: usize| {
+        let entry = (Key::from("k"), vec![Value::from("v".repeat(size).as_str())]);
+        Action::Write(command::Command::Mput { entries: vec![entry; count] })
+    };
+    for (action, reason) in [
+        (Action::Mget(keys(3, 1)), FailureReason::TooManyKeys { count: 3, limit: 2 }),
+        (Action::Mget(keys(2, 31)), FailureReason::KeyTooLarge { size: 31, limit: 30 }),
+        (Action::Mget(keys(2, 30)), FailureReason::CommandTooLarge { size: 92, limit: 60 }),
+        (entries(3, 0), FailureReason::TooManyKeys { count: 3, limit: 2 }),
+        (entries(2, 31), FailureReason::ValueTooLarge { size: 31, limit: 30 }),
+        (entries(2, 14), FailureReason::CommandTooLarge { size: 62, limit: 60 }),
+        (
+            Action::Len("x".repeat(31).as_str().into()),
+            FailureReason::KeyTooLarge { size: 31, limit: 30 },
+        ),
+    ] {
+        let call = bench.call(action, 1000);
+        assert_eq!(*bench.failure(call), Failure::not_executed(reason));
+        assert!(bench.sent.is_empty());
+    }
 }

@@ -96,7 +96,12 @@ fn what_nobody_could_receive_is_not_sent() {
     let to = address("10.0.0.1:1");
     let plain = |size| {
         let value = Some(Some(vec![Value::from("x".repeat(size).as_str())]));
-        Message::Success(Success { command: "get".to_owned(), key: Key::from("k"), value })
+        Message::Success(Success {
+            command: "get".to_owned(),
+            key: Key::from("k"),
+            value,
+            result: None,
+        })
     };
     let overhead = encoded(&plain(0)).len();
     let mut out = Vec::new();

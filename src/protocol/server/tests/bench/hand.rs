@@ -187,7 +187,12 @@ impl Bench {
 
     pub fn plain(&mut self, index: usize, command: &str, key: &str, value: Option<&str>) {
         let (command, key) = (command.to_owned(), Some(key.into()));
-        let request = ClientRequest { command, key, value: value.map(Into::into) };
+        let value = value.map(Into::into);
+        self.plain_request(index, ClientRequest { command, key, value, ..Default::default() });
+    }
+
+    /// Sends a request in the plain form.
+    pub fn plain_request(&mut self, index: usize, request: ClientRequest) {
         self.handle(index, plain_client(), Message::ClientRequest(request));
     }
 }
