@@ -142,7 +142,14 @@ fn each_operation_and_each_duplicate_is_counted_once_where_it_happens() {
     let before = Scrape::of(primary);
     let lines: String = (0..10).map(|n| format!("put key{n} value\n")).collect();
     cluster.script(&[], &format!("{lines}append key0 x\nremove key1\nget key0\nget none\n"));
-    let after = Scrape::of(primary);
+    // What is served may be some milliseconds old.
+    let after_more = |before: &Scrape, name: &str, more: f64| {
+        cluster.logs.wait_for("the last one is counted", PATIENCE, || {
+            let after = Scrape::of(primary);
+            (after.at(name) - before.at(name) >= more).then_some(after)
+        })
+    };
+    let after = after_more(&before, "pbkv_operations_total kind=get outcome=missing", 1.0);
     for (name, more) in [
         (put, 10.0),
         ("pbkv_operations_total kind=append outcome=done", 1.0),
@@ -180,7 +187,7 @@ fn each_operation_and_each_duplicate_is_counted_once_where_it_happens() {
     for number in 1..=3 {
         assert_eq!(sender.ask(to, write(number), 2), [Outcome::Done, Outcome::Done]);
     }
-    let after = Scrape::of(primary);
+    let after = after_more(&before, suppressed, 3.0);
     let append = "pbkv_operations_total kind=append outcome=done";
     assert_eq!(after.at(append) - before.at(append), 3.0, "executed once each");
     assert_eq!(after.at(suppressed) - before.at(suppressed), 3.0);

@@ -89,7 +89,7 @@ fn every_program_prints_completions_for_shells_and_a_man_page_of_its_own_flags()
     }
     assert_eq!(run("client", &["man"]).stdout, run("client", &["--man"]).stdout);
     let completions = run("client", &["completions", "bash"]).stdout.join("\n");
-    assert!(completions.contains("put append get remove view"), "{completions}");
+    assert!(completions.contains("put append get remove keys"), "{completions}");
 }
 
 /// What the script of the shell itself proposes.
