@@ -7,15 +7,18 @@
 //! everybody again before it judges anyone.
 //!
 //! Reading order: `roster` (who is alive), `judge` (what to do next), `recovery` (without a
-//! record), `handover` (what the operator asks for), then this file, which carries it out, and
-//! `explain` (why). The counterpart of its pings is `protocol::server::membership`.
+//! record), `handover` and `reset` (what the operator asks for), then this file, which carries it
+//! out; `queries`, `changes`, `explain`, `notices` and `telling` (what others are told). The
+//! counterpart of its pings is `protocol::server::membership`.
 
 mod changes;
 mod explain;
 mod handover;
 mod judge;
 mod notices;
+mod queries;
 mod recovery;
+mod reset;
 mod roster;
 mod telling;
 #[cfg(test)]
@@ -30,17 +33,18 @@ use tracing::{error, info, warn};
 
 use crate::config::{Timing, lease_wait};
 use crate::protocol::counts::Cause;
-use crate::protocol::message::{Message, Ping, Pong, Refused, ReportKind, ViewReply, ViewRequest};
-use crate::protocol::view::{Member, Micros, Phase, Record, Shown, View};
+use crate::protocol::message::{Message, Ping, Pong, Refused, ReportKind};
+use crate::protocol::view::{Member, Micros, Phase, Record, Shown};
 use crate::protocol::view_server::changes::Changes;
 use crate::protocol::view_server::handover::Handover;
 use crate::protocol::view_server::judge::Step;
 use crate::protocol::view_server::notices::Notices;
+use crate::protocol::view_server::queries::{Asker, Query};
 use crate::protocol::view_server::recovery::Recovery;
 use crate::protocol::view_server::roster::{Heard, Nonce, Roster};
 use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
-use crate::types::{CallId, Epoch, HistoryId, Incarnation, ServerId, ViewId};
+use crate::types::{CallId, Epoch, Incarnation, ServerId};
 
 pub use changes::{CHANGES, ViewChange};
 
@@ -168,25 +172,6 @@ pub struct ServerStatus {
     /// It holds every acknowledged operation.
     pub synced: bool,
 }
-
-/// Who asked for a fresh view, and what it takes to answer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Query {
-    asker: Asker,
-    /// The newest ping when it was asked: an answer to a later one is fresh.
-    after: Nonce,
-    /// Answered then at the latest.
-    until: Timestamp,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Asker {
-    Local(CallId),
-    Remote(SocketAddr, ViewRequest),
-}
-
-/// Open queries that are kept; a client asks again anyway.
-const QUERIES: usize = 1024;
 
 /// A member that may have to be left out, once the primary has shown that it is alive itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -591,252 +576,6 @@ impl ViewServer {
         match &self.mode {
             Mode::Running(record) => record.is_eligible(incarnation),
             Mode::Recovering(recovery) => recovery.awaits(incarnation),
-        }
-    }
-
-    fn on_view_request(&mut self, now: Timestamp, from: SocketAddr, request: ViewRequest) {
-        let asker = Asker::Remote(from, request);
-        // A repetition replaces nothing: the earlier question is closer to its answer.
-        if self.queries.len() < QUERIES && !self.queries.iter().any(|query| query.asker == asker) {
-            self.open_query(now, asker);
-        }
-    }
-
-    fn open_query(&mut self, now: Timestamp, asker: Asker) {
-        let until = self.query_end(now);
-        self.queries.push(Query { asker, after: self.roster.last_nonce(), until });
-        if let Mode::Running(record) = &self.mode {
-            let members = record.members().into_iter().map(|member| &member.id);
-            self.roster.hasten(now, &self.config.timing, members);
-        }
-    }
-
-    fn query_end(&self, now: Timestamp) -> Timestamp {
-        now + self.timing().dead_after() + self.timing().ping_interval()
-    }
-
-    fn answer_queries(&mut self, now: Timestamp, outbox: &mut Outbox<Answer>) {
-        if self.queries.is_empty() {
-            return;
-        }
-        let shown = self.shown(now);
-        let queries = std::mem::take(&mut self.queries);
-        for query in queries {
-            if now < query.until && !self.is_settled(now, query.after) {
-                self.queries.push(query);
-                continue;
-            }
-            match query.asker {
-                Asker::Local(call) => {
-                    outbox.push(Effect::Answer(call, Answer::View(shown.clone())));
-                }
-                Asker::Remote(from, request) => {
-                    outbox.send(from, self.view_reply(&request, shown.clone()));
-                }
-            }
-        }
-    }
-
-    /// Whether every member that would be shown was heard from after this ping, or is given up, and
-    /// nobody is about to take over.
-    fn is_settled(&self, now: Timestamp, after: Nonce) -> bool {
-        let Mode::Running(record) = &self.mode else { return false };
-        if now < self.listens_until {
-            return false;
-        }
-        let serves = record.phase == Phase::Active || record.keeps_primary();
-        let view = &record.view;
-        serves
-            && std::iter::once(&view.primary).chain(&view.backup).all(|member| {
-                self.roster.known(member).is_none_or(|known| known.answered > after)
-                    || !self.roster.is_alive(now, self.timing(), member)
-            })
-    }
-
-    fn view_reply(&self, request: &ViewRequest, shown: Shown) -> Message {
-        let servers = self.roster.iter().map(|(_, tracked)| tracked.address).collect();
-        let (client, id) = (request.client, request.id);
-        Message::ViewReply(ViewReply { client, id, shown, servers }.into())
-    }
-
-    /// What people and clients are shown: only who is alive and may do its work.
-    fn shown(&self, now: Timestamp) -> Shown {
-        let waiting = self.waiting(now);
-        let Mode::Running(record) = &self.mode else {
-            return Shown { waiting, ..Shown::default() };
-        };
-        let alive = |member: &Member| self.roster.is_alive(now, self.timing(), member);
-        let serves = record.phase == Phase::Active || record.keeps_primary();
-        let active = record.phase == Phase::Active;
-        let view = &record.view;
-        Shown {
-            view: view.id,
-            primary: Some(view.primary.clone()).filter(|primary| serves && alive(primary)),
-            backup: view.backup.clone().filter(|backup| active && alive(backup)),
-            waiting,
-        }
-    }
-
-    /// What the view server waits for when the cluster cannot serve, or has no second copy.
-    fn waiting(&self, now: Timestamp) -> Option<String> {
-        let record = match &self.mode {
-            Mode::Recovering(recovery) => return Some(recovery.waiting()),
-            Mode::Running(record) => record,
-        };
-        let view = &record.view;
-        let alive = |member: &Member| self.roster.is_alive(now, self.timing(), member);
-        let names = |members: &[Member]| {
-            let names: Vec<_> = members
-                .iter()
-                .map(|member| format!("{} (incarnation {})", member.id, member.incarnation))
-                .collect();
-            names.join(" or ")
-        };
-        if !record.eligible.is_empty() && !record.eligible.iter().any(alive) {
-            return Some(format!(
-                "no copy of the data answers: waiting for {}; if it is lost for good, `reset` \
-                 begins an empty history",
-                names(&record.eligible)
-            ));
-        }
-        match record.phase {
-            Phase::Proposed if record.keeps_primary() => {
-                view.backup.as_ref().map(|backup| format!("waiting for {backup} to be synced"))
-            }
-            Phase::Proposed if !alive(&view.primary) => {
-                let waited_for = record.last_primary.as_ref().unwrap_or(&view.primary);
-                Some(format!("waiting for {} or {waited_for} to answer", view.primary))
-            }
-            Phase::Proposed => Some(format!("waiting for {} to take over", view.primary)),
-            Phase::Active if view.backup.is_some() => None,
-            Phase::Active => Some(match &view.joining {
-                Some(joining) => format!("waiting for {joining} to receive the state"),
-                None => "waiting for a spare to become backup".to_owned(),
-            }),
-        }
-    }
-
-    fn status(&self, now: Timestamp) -> Status {
-        let record = self.record();
-        let servers = self.roster.iter().map(|(id, tracked)| {
-            let incarnation = tracked.known.as_ref().map(|known| known.incarnation);
-            let is = |member: &Member| member.id == *id && Some(member.incarnation) == incarnation;
-            let view = record.map(|record| (&record.view, record.phase, record.keeps_primary()));
-            let role = match view {
-                Some((view, Phase::Active, _) | (view, _, true)) if is(&view.primary) => "primary",
-                Some((view, _, _)) if is(&view.primary) => "proposed primary",
-                Some((view, _, _)) if view.backup.as_ref().is_some_and(is) => "backup",
-                Some((view, _, _)) if view.joining.as_ref().is_some_and(is) => "joining",
-                Some(_) | None if incarnation.is_some_and(|it| self.is_drained(it)) => "drained",
-                Some(_) | None => "spare",
-            };
-            ServerStatus {
-                id: id.clone(),
-                role: role.to_owned(),
-                alive: tracked.is_alive(now, self.timing()),
-                silent: tracked.known.as_ref().map(|known| now.since(known.heard)),
-                incarnation,
-                address: tracked.address,
-                synced: record.is_some_and(|record| record.eligible.iter().any(is)),
-            }
-        });
-        Status { shown: self.shown(now), servers: servers.collect() }
-    }
-
-    /// Whether all data may be given up, with what would be lost.
-    fn check_reset(&self, now: Timestamp) -> Result<String, String> {
-        if now < self.listens_until {
-            return Err("still listening for servers; try again in a moment".to_owned());
-        }
-        let mut warning = "all data of this cluster is given up".to_owned();
-        let mut held_by = |members: Vec<(String, Option<Duration>)>| {
-            for (name, silent) in members {
-                let since = silent.map_or_else(
-                    || "gone (its id is borne by another process, or was never heard)".to_owned(),
-                    |silent| format!("silent for {:.1}s", silent.as_secs_f64()),
-                );
-                warning +=
-                    &format!("; {name} is {since}: it may hold the data, and may still be serving");
-            }
-        };
-        let history = match &self.mode {
-            Mode::Recovering(recovery) => {
-                if !self.all_have_reported(now, recovery) {
-                    return Err("still asking the servers; try again in a moment".to_owned());
-                }
-                let alive = |member: &&Member| self.roster.is_alive(now, self.timing(), member);
-                if let Some(holder) = recovery.eligible().iter().find(alive) {
-                    return Err(format!(
-                        "{holder} may hold all data and answers; stop it first if it shall be lost"
-                    ));
-                }
-                held_by(recovery.missing().into_iter().map(|name| (name, None)).collect());
-                recovery.history()
-            }
-            Mode::Running(record) => {
-                let alive = |member: &&Member| self.roster.is_alive(now, self.timing(), member);
-                if let Some(holder) = record.eligible.iter().find(alive) {
-                    return Err(format!("{holder} holds all data and answers"));
-                }
-                let silence =
-                    |member: &Member| self.roster.known(member).map(|known| now.since(known.heard));
-                held_by(
-                    record.eligible.iter().map(|held| (held.to_string(), silence(held))).collect(),
-                );
-                Some(record.history)
-            }
-        };
-        if self.pick_first(now, history).is_none() {
-            return Err("no server is there to begin with; start one".to_owned());
-        }
-        Ok(warning)
-    }
-
-    fn reset(&mut self, now: Timestamp, outbox: &mut Outbox<Answer>) -> Answer {
-        // Checked again when it is recorded: a server may have come back since it was prepared.
-        if let Err(refusal) = self.check_reset(now) {
-            return Answer::ResetRefused(refusal);
-        }
-        let promised = self
-            .roster
-            .iter()
-            .filter_map(|(_, tracked)| tracked.known.as_ref())
-            .map(|known| known.promised.0)
-            .max()
-            .unwrap_or(0);
-        let (history, number, counter) = match &self.mode {
-            Mode::Recovering(recovery) => (
-                recovery.history().unwrap_or(HistoryId(self.config.incarnation.0)),
-                recovery.highest_number(),
-                recovery.epoch().0,
-            ),
-            Mode::Running(record) => {
-                (record.history, record.view.id.number, record.view.id.epoch.0)
-            }
-        };
-        let Some(primary) = self.pick_first(now, Some(history)) else {
-            return Answer::ResetRefused("no server is there to begin with".to_owned());
-        };
-        let epoch = Epoch(counter.max(promised) + 1, self.config.incarnation.0);
-        let id = ViewId { epoch, number: number + 1 };
-        let text = format!("a new, empty history begins with {primary} in view {id}");
-        let mut record = Record::first(history, id, primary);
-        record.lease = self.lease_to_record(now);
-        self.enact(record, (Cause::Reset, "reset by the operator"), now, outbox);
-        Answer::ResetDone(text)
-    }
-}
-
-impl Record {
-    /// The first view of an empty history, proposed.
-    pub(super) fn first(history: HistoryId, id: ViewId, primary: Member) -> Record {
-        Record {
-            history,
-            view: View { id, primary, backup: None, joining: None, since: id, genesis: true },
-            phase: Phase::Proposed,
-            eligible: Vec::new(),
-            last_primary: None,
-            lease: Micros::default(),
         }
     }
 }
