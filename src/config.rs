@@ -186,6 +186,8 @@ pub struct Limits {
     pub backlog_bytes: usize,
     /// Bytes of replication or of a state transfer that may be in flight to one peer.
     pub window_bytes: usize,
+    /// Bytes that may be kept of what is changed while a snapshot is read.
+    pub snapshot_bytes: usize,
     /// Bytes of list elements in one page of a long list.
     pub page_bytes: usize,
     /// Reads that may wait for a proof before new ones are refused (`busy`).
@@ -209,6 +211,7 @@ impl Default for Limits {
             history_bytes: 16 << 20,
             backlog_bytes: 16 << 20,
             window_bytes: 512 << 10,
+            snapshot_bytes: 256 << 20,
             page_bytes: 256 << 10,
             pending_reads: 65_536,
         }

@@ -12,8 +12,8 @@ use pbkv::cli::flags::{LogFormat, parse_address, parse_time};
 use pbkv::cli::setup::{self, HostsFile};
 use pbkv::cli::terminal::Terminal;
 use pbkv::cli::{
-    CliError, VERSION, check, client_command, client_session, exit, generate, logging, runtime,
-    watch,
+    CliError, VERSION, check, client_command, client_session, dump, exit, generate, logging,
+    runtime, watch,
 };
 use pbkv::runtime::Client;
 use pbkv::runtime::client::ClientOptions;
@@ -24,7 +24,7 @@ use pbkv::runtime::client::ClientOptions;
     name = "client",
     version = VERSION,
     after_help = "Commands: put, append, get, remove, keys, exists, len, cas, incr, mput, mget, view, \
-                  bench, check, watch, completions, man, help [COMMAND], quit. Flags stand before the \
+                  bench, check, dump, load, watch, completions, man, help [COMMAND], quit. Flags stand before the \
                   command."
 )]
 struct Flags {
@@ -69,6 +69,14 @@ fn run(flags: Flags) -> Result<ExitCode, CliError> {
         Some((word, words)) if word == "watch" || word == "top" => {
             let Flags { hosts, view_server, deadline, .. } = flags;
             return watch::run(words, form, Connection { hosts, view_server, deadline });
+        }
+        Some((word, words)) if word == "dump" => {
+            let Flags { hosts, view_server, deadline, .. } = flags;
+            return dump::dump(words, Connection { hosts, view_server, deadline });
+        }
+        Some((word, words)) if word == "load" => {
+            let Flags { hosts, view_server, deadline, .. } = flags;
+            return dump::load(words, form, Connection { hosts, view_server, deadline });
         }
         Some(_) | None => {}
     }

@@ -141,6 +141,7 @@ pub fn of_action(form: Form, action: &Action, result: &Result<Completed, Failure
             | Completed::Exists(_)
             | Completed::Length(_)
             | Completed::Keys(_)
+            | Completed::Snapshot(_)
             | Completed::Number(_)
             | Completed::Mismatch(_)
             | Completed::Written,
@@ -165,6 +166,7 @@ pub fn exit_code(result: &Result<Completed, Failure>) -> u8 {
             | Completed::Exists(true)
             | Completed::Length(_)
             | Completed::Keys(_)
+            | Completed::Snapshot(_)
             | Completed::Number(_)
             | Completed::Written,
         ) => 0,
@@ -229,6 +231,8 @@ fn text(form: Form, action: &Action, completed: &Completed) -> String {
         Completed::Mismatch(length) => {
             format!("{word} failed: {key} has another list, of {length} elements")
         }
+        // Read by `dump` alone, which has a form of its own.
+        Completed::Snapshot(page) => format!("{word} read operation {}", page.at),
         Completed::Keys(page) => {
             listing(form, word, page.keys.iter().map(|key| printable(&key.0).into()))
         }
@@ -285,10 +289,11 @@ fn json(action: &Action, result: &Result<Completed, Failure>) -> String {
         | Action::Mget(_)
         | Action::Exists(_)
         | Action::Len(_)
+        | Action::Snapshot(_)
         | Action::View => {}
     }
     match result {
-        Ok(Completed::Written) => (),
+        Ok(Completed::Written | Completed::Snapshot(_)) => (),
         Ok(Completed::List(list)) => {
             json.value = Some(JsonValue::List(list.as_deref().map(texts)));
         }

@@ -56,6 +56,16 @@ pub const ONE_SHOT_USAGES: &[Usage] = &[
         purpose: "is what bench --history recorded linearizable? (command line only)",
     },
     Usage {
+        word: "dump",
+        arguments: "> FILE",
+        purpose: "everything at one instant, as JSON lines (command line only)",
+    },
+    Usage {
+        word: "load",
+        arguments: "[FLAGS] < FILE",
+        purpose: "put what dump has written; load --help says how (command line only)",
+    },
+    Usage {
         word: "completions",
         arguments: "SHELL",
         purpose: "print a completion script for bash, zsh, fish, ... (command line only)",
@@ -248,6 +258,7 @@ pub fn word_and_key(action: &Action) -> (&'static str, Option<&Key>) {
         Action::Write(Command::Mput { .. }) => ("mput", None),
         Action::Get(key) => ("get", Some(key)),
         Action::Mget(_) => ("mget", None),
+        Action::Snapshot(_) => ("dump", None),
         Action::Exists(key) => ("exists", Some(key)),
         Action::Len(key) => ("len", Some(key)),
         Action::Keys { .. } => ("keys", None),

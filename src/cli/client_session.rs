@@ -184,6 +184,7 @@ mod tests {
             Action::Write(_) => Ok(Completed::Written),
             Action::Get(_) => Ok(Completed::List(None)),
             Action::Mget(keys) => Ok(Completed::Lists(vec![None; keys.len()])),
+            Action::Snapshot(_) => Err(failure()),
             Action::Exists(_) => Ok(Completed::Exists(false)),
             Action::Len(_) => Ok(Completed::Length(0)),
             Action::Keys { prefix, .. } => {

@@ -23,6 +23,7 @@ pub mod check;
 pub mod client_answer;
 pub mod client_command;
 pub mod client_session;
+pub mod dump;
 pub mod editor;
 pub mod flags;
 pub mod generate;

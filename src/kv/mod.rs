@@ -4,13 +4,14 @@
 //! and the same digest, everywhere (invariant I11).
 //!
 //! Reading order: [`command`], [`digest`], [`table`], [`store`], [`execute`], [`session`], [`replica`],
-//! [`transfer`].
+//! [`transfer`], [`snapshot`].
 
 pub mod command;
 pub mod digest;
 pub mod execute;
 pub mod replica;
 pub mod session;
+pub mod snapshot;
 pub mod store;
 pub mod table;
 pub mod transfer;

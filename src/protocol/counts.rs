@@ -83,6 +83,8 @@ words! {
         Keys = "keys",
         /// To read several lists at one instant.
         Mget = "mget",
+        /// To read all lists as they are at one instant, a page of them.
+        Snapshot = "snapshot",
         /// To read a later page of a list.
         Page = "page",
         /// Nothing that is known here (plain form only).
@@ -113,6 +115,7 @@ impl From<&Ask> for Kind {
             Ask::Len { .. } => Kind::Len,
             Ask::Keys { .. } => Kind::Keys,
             Ask::Mget { .. } => Kind::Mget,
+            Ask::Snapshot { .. } => Kind::Snapshot,
         }
     }
 }
@@ -134,7 +137,7 @@ words! {
         Busy = "busy",
         /// This server is not the serving primary.
         NotPrimary = "not_primary",
-        /// It lacks something or exceeds a limit (plain form only).
+        /// It lacks something or exceeds a limit (plain form only), or there is no such snapshot.
         Refused = "refused",
     }
 }
@@ -146,10 +149,12 @@ impl From<&Outcome> for Fate {
             | Outcome::Done
             | Outcome::Page(_)
             | Outcome::Pages(_)
+            | Outcome::Snapshot(_)
             | Outcome::Keys(_)
             | Outcome::Length(_)
             | Outcome::Number(_) => Fate::Done,
             Outcome::Mismatch(_) | Outcome::NotANumber | Outcome::Overflow => Fate::Unfit,
+            Outcome::SnapshotRefused(_) => Fate::Refused,
             Outcome::Missing => Fate::Missing,
             Outcome::GenerationChanged => Fate::Changed,
             Outcome::SessionExpired => Fate::Expired,

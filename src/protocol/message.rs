@@ -54,6 +54,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::Timing;
 use crate::kv::command::{Command, Key, Operation, Origin, Value};
+use crate::kv::snapshot::{Part, Position};
 use crate::kv::transfer::Item;
 use crate::protocol::status::{StatusReply, StatusRequest};
 use crate::protocol::view::{Record, Shown, Stamp};
@@ -604,6 +605,29 @@ pub enum Ask {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         after: Option<(SessionId, RequestNumber)>,
     },
+    /// Read all lists as they are at one instant, page by page.
+    Snapshot {
+        /// As in `Get`; counts for the first page, which fixes the instant.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        after: Option<(SessionId, RequestNumber)>,
+        /// For pages after the first: what the page before said.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        cursor: Option<SnapshotCursor>,
+    },
+}
+
+/// Where to go on in a snapshot.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct SnapshotCursor {
+    /// The request that began it.
+    pub open: RequestId,
+    /// The view in which it was begun, and its operation: the same request may have begun another
+    /// one elsewhere, or later.
+    pub view: ViewId,
+    /// See `view`.
+    pub at: OperationNumber,
+    /// What was read before needs not be kept.
+    pub from: Position,
 }
 
 /// A later page of a list whose first page has been read. What a page shows never changes while
@@ -654,6 +678,10 @@ pub enum Outcome {
     /// Final: for each key asked for, in the same order, what `Page` and `Missing` say of one. All
     /// were read at one instant. A page of a list with elements may have none of them yet.
     Pages(Vec<Option<Page>>),
+    /// Final: a page of a snapshot.
+    Snapshot(SnapshotPage),
+    /// Final: no page of a snapshot.
+    SnapshotRefused(SnapshotRefusal),
     /// Final: the list, or its first page, or the page that was asked for.
     Page(Page),
     /// Final: the key is missing.
@@ -667,6 +695,29 @@ pub enum Outcome {
     NotPrimary(Box<Shown>),
     /// Never final: too much is waiting; try again a little later.
     Busy,
+}
+
+/// A part of all lists as they were after one operation.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct SnapshotPage {
+    /// The last operation that is in the snapshot.
+    pub at: OperationNumber,
+    /// Lists in key order; the first and the last one may have other parts in other pages.
+    pub parts: Vec<Part>,
+    /// Where to go on; none at the end.
+    pub next: Option<SnapshotCursor>,
+}
+
+/// Why there is no page of a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotRefusal {
+    /// This primary does not have it (any more): it is another one, or nobody asked for long.
+    Gone,
+    /// More was changed meanwhile than may be kept.
+    TooMuchChanged,
+    /// Another client reads one.
+    Taken,
 }
 
 /// Keys in order, as many as fit.

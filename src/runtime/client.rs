@@ -14,11 +14,12 @@ use tracing::error;
 
 use crate::config::Limits;
 use crate::kv::command::{self, Key, Value};
+use crate::kv::snapshot::Part;
 use crate::protocol::client::{
     Action, Answer, ClientConfig, ClientProcess, Command, Completed, Event, Failure,
     FailureOutcome, FailureReason,
 };
-use crate::protocol::message::{KeysPage, Message};
+use crate::protocol::message::{KeysPage, Message, SnapshotCursor, SnapshotPage};
 use crate::protocol::transport::Transport;
 use crate::protocol::view::Shown;
 use crate::protocol::{Outbox, Process};
@@ -28,7 +29,7 @@ use crate::runtime::{
     BindError, DatagramSocket, Handle, RecordFile, Spin, bind, channel, now, random_u64,
 };
 use crate::time::Timestamp;
-use crate::types::{CallId, Incarnation};
+use crate::types::{CallId, Incarnation, OperationNumber};
 
 /// Events that a listener may be behind before it misses some.
 const EVENTS: usize = 32;
@@ -398,6 +399,25 @@ impl Client {
         }
     }
 
+    /// Begins to read everything as it is at one instant between this call and its return, however
+    /// long the reading takes and whatever is written meanwhile. The primary keeps what is changed;
+    /// it does that for one reader at a time, for no more than 256 MiB of changes, and not for one
+    /// that asks for nothing for half a minute.
+    ///
+    /// # Errors
+    /// When it could not begin before the deadline, or another client reads a snapshot.
+    pub async fn snapshot(&self) -> Result<Snapshot, Failure> {
+        let page = self.read_snapshot(None).await?;
+        Ok(Snapshot { client: self.clone(), at: page.at, parts: page.parts, next: page.next })
+    }
+
+    async fn read_snapshot(&self, cursor: Option<SnapshotCursor>) -> Result<SnapshotPage, Failure> {
+        let Completed::Snapshot(page) = self.execute(Action::Snapshot(cursor)).await? else {
+            unreachable!("a snapshot yields a page")
+        };
+        Ok(*page)
+    }
+
     /// Who is primary and who is backup now, as the view server knows it.
     ///
     /// # Errors
@@ -430,11 +450,46 @@ impl Client {
             | Action::Exists(_)
             | Action::Len(_)
             | Action::Keys { .. }
+            | Action::Snapshot(_)
             | Action::View => FailureOutcome::NotExecuted,
         };
         let command = Command { action, deadline: self.deadline };
         let closed = Failure { outcome, reason: FailureReason::Closed };
         self.handle.call(command).await.unwrap_or(Err(closed))
+    }
+}
+
+/// Everything as it was at one instant; see [`Client::snapshot`].
+#[derive(Debug)]
+pub struct Snapshot {
+    client: Client,
+    at: OperationNumber,
+    /// Not returned yet.
+    parts: Vec<Part>,
+    next: Option<SnapshotCursor>,
+}
+
+impl Snapshot {
+    /// The number of the last operation that it contains.
+    #[must_use]
+    pub fn operation(&self) -> OperationNumber {
+        self.at
+    }
+
+    /// The lists that follow, in key order; none at the end. A list may begin in one of these and
+    /// go on in the next. The deadline of the client holds for each call.
+    ///
+    /// # Errors
+    /// When they could not be read before the deadline, or the primary does not keep the snapshot
+    /// any more; then it cannot be read to its end.
+    pub async fn next(&mut self) -> Result<Option<Vec<Part>>, Failure> {
+        if self.parts.is_empty() {
+            let Some(cursor) = self.next.take() else { return Ok(None) };
+            let page = self.client.read_snapshot(Some(cursor)).await?;
+            (self.parts, self.next) = (page.parts, page.next);
+        }
+        let parts = std::mem::take(&mut self.parts);
+        Ok((!parts.is_empty()).then_some(parts))
     }
 }
 

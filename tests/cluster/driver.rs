@@ -295,6 +295,8 @@ fn count(message: &Message, counts: &mut Counts, witness: &mut Witness) {
             | Outcome::Length(_)
             | Outcome::Keys(_)
             | Outcome::Pages(_)
+            | Outcome::Snapshot(_)
+            | Outcome::SnapshotRefused(_)
             | Outcome::Page(_)
             | Outcome::Missing
             | Outcome::GenerationChanged => {}

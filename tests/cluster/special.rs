@@ -124,7 +124,7 @@ pub fn told(completed: &Completed, key: &Key) -> Result<(Option<Seen>, Told), Vi
             }
             (Some(Seen::Get(numbers(&lists[0]))), Told::Nothing)
         }
-        Completed::View(_) => (None, Told::Nothing),
+        Completed::View(_) | Completed::Snapshot(_) => (None, Told::Nothing),
     })
 }
 

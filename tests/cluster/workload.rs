@@ -519,6 +519,7 @@ impl World {
                 Ok(
                     Completed::View(_)
                     | Completed::Lists(_)
+                    | Completed::Snapshot(_)
                     | Completed::Exists(_)
                     | Completed::Length(_)
                     | Completed::Keys(_)

@@ -136,7 +136,9 @@ impl Client {
             | Outcome::Overflow
             | Outcome::Length(_)
             | Outcome::Keys(_)
-            | Outcome::Pages(_) => unreachable!("nobody here asks for such things"),
+            | Outcome::Pages(_)
+            | Outcome::Snapshot(_)
+            | Outcome::SnapshotRefused(_) => unreachable!("nobody here asks for such things"),
         };
         let call = &mut self.calls[index];
         if call.told.is_some() || call.called.is_none() {

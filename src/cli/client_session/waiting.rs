@@ -56,6 +56,7 @@ fn given_up(action: &Action) -> Failure {
         | Action::Exists(_)
         | Action::Len(_)
         | Action::Keys { .. }
+        | Action::Snapshot(_)
         | Action::Mget(_)
         | Action::View => FailureOutcome::NotExecuted,
     };

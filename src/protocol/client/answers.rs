@@ -89,12 +89,34 @@ impl ClientProcess {
                 Some((ticket, Wanted::Existence(_))) => {
                     self.complete_read(now, id, ticket, Completed::Exists(length > 0), outbox)
                 }
-                Some((_, Wanted::List(_) | Wanted::Lists(_) | Wanted::Keys(..))) | None => false,
+                Some((
+                    _,
+                    Wanted::List(_) | Wanted::Lists(_) | Wanted::Keys(..) | Wanted::Snapshot(_),
+                ))
+                | None => false,
             },
             Outcome::Keys(page) => match self.wanted(purpose) {
                 // A page without keys before the last one would be asked for for ever.
                 Some((ticket, Wanted::Keys(..))) if !page.keys.is_empty() || !page.more => {
                     self.complete_read(now, id, ticket, Completed::Keys(page), outbox)
+                }
+                Some(_) | None => false,
+            },
+            Outcome::Snapshot(page) => match self.wanted(purpose) {
+                Some((ticket, Wanted::Snapshot(_)))
+                    if !page.parts.is_empty() || page.next.is_none() =>
+                {
+                    let completed = Completed::Snapshot(Box::new(page));
+                    self.complete_read(now, id, ticket, completed, outbox)
+                }
+                Some(_) | None => false,
+            },
+            Outcome::SnapshotRefused(refusal) => match self.wanted(purpose) {
+                Some((ticket, Wanted::Snapshot(_))) => {
+                    let failure = Failure::not_executed(FailureReason::NoSnapshot(refusal));
+                    self.requests.answered(now, id);
+                    self.calls.answer(ticket, Err(failure), outbox);
+                    true
                 }
                 Some(_) | None => false,
             },

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::kv::command::Excess;
+use crate::protocol::message::SnapshotRefusal;
 
 /// Why an operation could not be completed, and whether it may have happened.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -79,6 +80,8 @@ pub enum FailureReason {
     NotANumber,
     /// The number that was to be incremented would exceed 64 bits.
     Overflow,
+    /// All lists cannot be read as they were at the instant of the first page.
+    NoSnapshot(SnapshotRefusal),
     /// The client was closed.
     Closed,
     /// Whoever waited for it does so no more. The program `client` says this on Ctrl-C; the library
@@ -141,6 +144,16 @@ impl fmt::Display for FailureReason {
                 "the list is not one decimal number between -9223372036854775808 and \
                  9223372036854775807",
             ),
+            FailureReason::NoSnapshot(SnapshotRefusal::Gone) => f.write_str(
+                "the primary does not keep that snapshot any more: another server is primary now, \
+                 or nothing was asked of it for half a minute",
+            ),
+            FailureReason::NoSnapshot(SnapshotRefusal::TooMuchChanged) => f.write_str(
+                "more was changed while the snapshot was read than the primary may keep of it",
+            ),
+            FailureReason::NoSnapshot(SnapshotRefusal::Taken) => {
+                f.write_str("another client reads a snapshot; there can be one at a time")
+            }
             FailureReason::Overflow => {
                 f.write_str("the sum is not between -9223372036854775808 and 9223372036854775807")
             }

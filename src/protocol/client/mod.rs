@@ -36,7 +36,7 @@ use self::requests::{Ids, Purpose, Requests};
 use self::session::{Phase, Session};
 use crate::config::Limits;
 use crate::kv::command::{self, Key, Value, check_keys};
-use crate::protocol::message::{Ask, KeysPage, Message};
+use crate::protocol::message::{Ask, KeysPage, Message, SnapshotCursor, SnapshotPage};
 use crate::protocol::view::Shown;
 use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
@@ -85,6 +85,9 @@ pub enum Action {
         /// The last key that is already known; none to begin.
         start_after: Option<Key>,
     },
+    /// Read all lists as they are at one instant, as many as one answer holds; the first ones, or
+    /// those that follow.
+    Snapshot(Option<SnapshotCursor>),
     /// Ask the view server who is primary and backup now.
     View,
 }
@@ -107,6 +110,8 @@ pub enum Completed {
     Length(u64),
     /// Keys in order.
     Keys(KeysPage),
+    /// Lists as they were at one instant.
+    Snapshot(Box<SnapshotPage>),
     /// The `incr` was executed, once; this was the number then.
     Number(i64),
     /// The `cas` was executed, once, and found another list, of so many elements (0: the key was
@@ -158,7 +163,7 @@ impl ClientProcess {
             Action::Keys { prefix, start_after } => {
                 one(prefix).and_then(|()| start_after.iter().try_for_each(one))
             }
-            Action::View => Ok(()),
+            Action::Snapshot(_) | Action::View => Ok(()),
         }
         .map_err(FailureReason::from)
     }
@@ -366,6 +371,7 @@ impl Process for ClientProcess {
             Action::Exists(key) => read(Wanted::Existence(key)),
             Action::Len(key) => read(Wanted::Length(key)),
             Action::Keys { prefix, start_after } => read(Wanted::Keys(prefix, start_after)),
+            Action::Snapshot(cursor) => read(Wanted::Snapshot(cursor)),
             Action::View => Task::View(self.fresh.ask(now, &mut self.ids, ticket, outbox)),
         };
         self.calls.begin(now, ticket, call, command.deadline, task);

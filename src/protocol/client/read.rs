@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::kv::command::{Key, Value};
 use crate::protocol::client::Completed;
-use crate::protocol::message::{Ask, Page, PageRequest};
+use crate::protocol::message::{Ask, Page, PageRequest, SnapshotCursor};
 use crate::types::{Epoch, OperationNumber, RequestId, RequestNumber, SessionId};
 
 /// Pages of one read that are asked for at the same time.
@@ -27,6 +27,8 @@ pub(super) enum Wanted {
     Existence(Key),
     /// Keys that begin with this text, after that one, as many as one answer holds.
     Keys(Key, Option<Key>),
+    /// All lists at one instant, as many as one answer holds.
+    Snapshot(Option<SnapshotCursor>),
 }
 
 impl Wanted {
@@ -40,6 +42,7 @@ impl Wanted {
                 let (prefix, start_after) = (prefix.clone(), start_after.clone());
                 Ask::Keys { prefix, start_after, after }
             }
+            Wanted::Snapshot(cursor) => Ask::Snapshot { after, cursor: cursor.clone() },
         }
     }
 
@@ -48,7 +51,9 @@ impl Wanted {
         match self {
             Wanted::List(key) => Some(key),
             Wanted::Lists(keys) => keys.get(place),
-            Wanted::Length(_) | Wanted::Existence(_) | Wanted::Keys(..) => None,
+            Wanted::Length(_) | Wanted::Existence(_) | Wanted::Keys(..) | Wanted::Snapshot(_) => {
+                None
+            }
         }
     }
 }
@@ -127,7 +132,9 @@ impl Gathering {
         let expected = match wanted {
             Wanted::List(_) => 1,
             Wanted::Lists(keys) => keys.len(),
-            Wanted::Length(_) | Wanted::Existence(_) | Wanted::Keys(..) => return None,
+            Wanted::Length(_) | Wanted::Existence(_) | Wanted::Keys(..) | Wanted::Snapshot(_) => {
+                return None;
+            }
         };
         if pages.len() != expected {
             return None;
@@ -158,9 +165,11 @@ impl Gathering {
         let mut lists = std::mem::take(&mut self.lists).into_iter().map(list);
         match wanted {
             Wanted::Lists(_) => Completed::Lists(lists.collect()),
-            Wanted::List(_) | Wanted::Length(_) | Wanted::Existence(_) | Wanted::Keys(..) => {
-                Completed::List(lists.next().flatten())
-            }
+            Wanted::List(_)
+            | Wanted::Length(_)
+            | Wanted::Existence(_)
+            | Wanted::Keys(..)
+            | Wanted::Snapshot(_) => Completed::List(lists.next().flatten()),
         }
     }
 

@@ -294,7 +294,8 @@ fn numbers(requests: &[Request]) -> Vec<u64> {
             | Ask::Get { .. }
             | Ask::Len { .. }
             | Ask::Keys { .. }
-            | Ask::Mget { .. } => None,
+            | Ask::Mget { .. }
+            | Ask::Snapshot { .. } => None,
         })
         .collect()
 }
@@ -306,7 +307,8 @@ fn acknowledged(request: &Request) -> u64 {
         | Ask::Get { .. }
         | Ask::Len { .. }
         | Ask::Keys { .. }
-        | Ask::Mget { .. } => panic!("not a write: {request:?}"),
+        | Ask::Mget { .. }
+        | Ask::Snapshot { .. } => panic!("not a write: {request:?}"),
     }
 }
 

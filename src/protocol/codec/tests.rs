@@ -4,6 +4,7 @@ use super::*;
 use crate::config::Timing;
 use crate::kv::command::{Cas, Command, Key, Operation, OperationResult, Origin, Value};
 use crate::kv::session::SessionState;
+use crate::kv::snapshot::{Part, Position};
 use crate::kv::transfer::Item;
 use crate::protocol::message::*;
 use crate::protocol::status::{
@@ -256,6 +257,12 @@ fn samples() -> Vec<Message> {
         }));
     }
     let page = PageRequest { generation: OperationNumber(1), start: 2, end: 3 };
+    let cursor = SnapshotCursor {
+        open: RequestId(7),
+        view: view(),
+        at: OperationNumber(9),
+        from: Position { key: Key::from(NASTY), index: 3 },
+    };
     for ask in [
         Ask::Open { nonce: 5 },
         Ask::Write { origin: origin(), command: put() },
@@ -273,6 +280,8 @@ fn samples() -> Vec<Message> {
             after: Some((origin().session, RequestNumber(6))),
         },
         Ask::Mget { keys: vec![Key::from(NASTY), Key::from("")], after: None },
+        Ask::Snapshot { after: None, cursor: None },
+        Ask::Snapshot { after: None, cursor: Some(cursor.clone()) },
     ] {
         samples.push(Message::Request(Request { client: Incarnation(1), id: RequestId(2), ask }));
     }
@@ -292,6 +301,12 @@ fn samples() -> Vec<Message> {
         Outcome::Overflow,
         Outcome::Length(0),
         Outcome::Keys(KeysPage { keys: vec![Key::from(NASTY)], more: true }),
+        Outcome::Snapshot(SnapshotPage {
+            at: OperationNumber(9),
+            parts: vec![Part { key: Key::from(NASTY), start: 1, values: vec![Value::from("")] }],
+            next: Some(cursor),
+        }),
+        Outcome::SnapshotRefused(SnapshotRefusal::TooMuchChanged),
         Outcome::Pages(vec![
             None,
             Some(Page { generation: OperationNumber(1), start: 0, end: 2, values: vec![] }),

@@ -101,9 +101,10 @@ impl Asker {
                     Outcome::Number(sum) => number(sum),
                     Outcome::NotANumber => refusal("the list is not one decimal number"),
                     Outcome::Overflow => refusal("the sum is beyond 64 bits"),
-                    Outcome::Keys(_) | Outcome::Pages(_) => {
-                        plain_failure(FailReason::Invalid, view, None)
-                    }
+                    Outcome::Keys(_)
+                    | Outcome::Pages(_)
+                    | Outcome::Snapshot(_)
+                    | Outcome::SnapshotRefused(_) => plain_failure(FailReason::Invalid, view, None),
                     Outcome::NotPrimary(shown) => Message::Fail(Fail {
                         reason: FailReason::NotPrimary,
                         detail: None,

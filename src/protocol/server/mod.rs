@@ -23,6 +23,7 @@ mod primary;
 mod progress;
 mod reads;
 mod replication;
+mod snapshots;
 mod state_transfer;
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@ use crate::protocol::message::{
 use crate::protocol::server::intake::{Asker, Intake, Reception, plain_failure};
 use crate::protocol::server::reads::{self, Question, Read, Reads};
 use crate::protocol::server::replication::{Pipeline, Wire};
+use crate::protocol::server::snapshots::{Opened, Snapshots};
 use crate::protocol::server::state_transfer::Sender;
 use crate::protocol::server::{Answer, PlainRequest};
 use crate::protocol::view::{Member, Record};
@@ -81,6 +82,7 @@ pub struct Primary {
     peer: Peer,
     intake: Intake,
     reads: Reads,
+    snapshots: Snapshots,
     /// The last operation that was committed without the present backup.
     flip: OperationNumber,
     /// Reads may be answered without a barrier before this. Bound to the present view.
@@ -103,6 +105,7 @@ impl Primary {
             peer: Peer::None,
             intake: Intake::default(),
             reads: Reads::default(),
+            snapshots: Snapshots::default(),
             lease: None,
             flush_due: false,
         }
@@ -305,13 +308,25 @@ impl Primary {
                 asker.tell(scope.now, view, outcome, outbox);
                 return;
             }
+            Ask::Snapshot { cursor: Some(cursor), .. } => {
+                let (now, client, limits) = (scope.now, request.client, scope.limits);
+                let outcome = self.snapshots.go_on(now, client, &cursor, &self.replica, limits);
+                asker.tell(scope.now, view, outcome, outbox);
+                return;
+            }
             ref ask @ (Ask::Get { page: None, .. }
             | Ask::Len { .. }
             | Ask::Keys { .. }
-            | Ask::Mget { .. }) => {
+            | Ask::Mget { .. }
+            | Ask::Snapshot { cursor: None, .. }) => {
                 let read = Read::of(asker, ask).filter(|read| read.question.fits(scope.limits));
                 let Some(read) = read else { return };
-                if self.has_lease(scope.now) && !reads::is_behind(&self.replica, read.after) {
+                // A snapshot is begun only once: it does not begin with an answer that may come back.
+                let can_come_back = read.question != Question::Snapshot;
+                if can_come_back
+                    && self.has_lease(scope.now)
+                    && !reads::is_behind(&self.replica, read.after)
+                {
                     self.answer_under_lease(scope, &read, request, outbox);
                 } else {
                     self.on_read(scope, read, outbox);
@@ -372,9 +387,11 @@ impl Primary {
     fn is_busy(&self, limits: &Limits, ask: &Ask) -> bool {
         match ask {
             Ask::Open { .. } | Ask::Write { .. } => self.is_full(limits),
-            Ask::Get { .. } | Ask::Len { .. } | Ask::Keys { .. } | Ask::Mget { .. } => {
-                self.reads.len() >= limits.pending_reads
-            }
+            Ask::Get { .. }
+            | Ask::Len { .. }
+            | Ask::Keys { .. }
+            | Ask::Mget { .. }
+            | Ask::Snapshot { .. } => self.reads.len() >= limits.pending_reads,
         }
     }
 
@@ -437,6 +454,16 @@ impl Primary {
                 return;
             }
         }
+        if let (Asker::Client { client, id, .. }, Question::Snapshot) =
+            (&read.asker, &read.question)
+            && read.after.is_none_or(|(session, _)| self.replica.sessions().get(session).is_some())
+        {
+            let (now, limits) = (scope.now, scope.limits);
+            let opened = Opened { client: *client, open: *id, view };
+            let outcome = self.snapshots.begin(now, opened, &self.replica, limits);
+            read.asker.tell(scope.now, view, outcome, outbox);
+            return;
+        }
         let page_bytes = match read.asker {
             Asker::Client { .. } => scope.limits.page_bytes,
             Asker::Plain { .. } => usize::MAX,
@@ -451,15 +478,19 @@ impl Primary {
             Peer::None | Peer::Joining(..) => self.replica.last(),
             Peer::Backup(_, pipeline) => pipeline.acked(),
         };
-        let answers = self.apply_up_to(committed);
+        let answers = self.apply_up_to(committed, scope.limits);
         self.answer_applied(scope, answers, outbox);
     }
 
-    fn apply_up_to(&mut self, committed: OperationNumber) -> Vec<AppliedAnswer> {
+    fn apply_up_to(&mut self, committed: OperationNumber, limits: &Limits) -> Vec<AppliedAnswer> {
         let mut answers = Vec::new();
-        while self.replica.applied() < committed
-            && let Some(applied) = self.replica.apply_next()
-        {
+        while self.replica.applied() < committed {
+            if let Some(Operation::Write { command, .. }) =
+                self.replica.operation(self.replica.applied().next())
+            {
+                self.snapshots.before(command, &self.replica, limits);
+            }
+            let Some(applied) = self.replica.apply_next() else { break };
             if let Peer::Joining(_, sender) = &mut self.peer {
                 sender.on_applied(&applied, &self.replica);
             }
@@ -512,7 +543,7 @@ impl Primary {
                     return self.shout(ack);
                 }
                 let (acked, confirmed) = (pipeline.acked(), pipeline.confirmed());
-                let answers = self.apply_up_to(acked);
+                let answers = self.apply_up_to(acked, scope.limits);
                 // The proof that both copies are identical, with every acknowledgement: answers
                 // leave only after it.
                 if let Peer::Backup(_, pipeline) = &mut self.peer
@@ -593,6 +624,7 @@ impl Primary {
     pub fn on_timeout(&mut self, scope: &Scope<'_>, outbox: &mut Out) {
         let flip = self.flip;
         let flush = std::mem::take(&mut self.flush_due);
+        self.snapshots.on_timeout(scope.now);
         match &mut self.peer {
             Peer::None => {}
             Peer::Joining(member, sender) => {

@@ -31,6 +31,8 @@ pub enum Question {
     Keys(Key, Option<Key>),
     /// The lists under several keys, or their first pages.
     Mget(Vec<Key>),
+    /// All lists, page by page.
+    Snapshot,
     /// That a session is not known.
     Expired,
 }
@@ -41,7 +43,11 @@ impl Question {
     pub fn fits(&self, limits: &Limits) -> bool {
         match self {
             // One that is too long is under no list.
-            Question::Get(_) | Question::Len(_) | Question::Keys(..) | Question::Expired => true,
+            Question::Get(_)
+            | Question::Len(_)
+            | Question::Keys(..)
+            | Question::Snapshot
+            | Question::Expired => true,
             Question::Mget(keys) => check_keys(keys, limits).is_ok(),
         }
     }
@@ -69,7 +75,11 @@ impl Read {
                 (Question::Keys(prefix.clone(), start_after.clone()), *after)
             }
             Ask::Mget { keys, after } => (Question::Mget(keys.clone()), *after),
-            Ask::Open { .. } | Ask::Write { .. } | Ask::Get { page: Some(_), .. } => return None,
+            Ask::Snapshot { after, cursor: None } => (Question::Snapshot, *after),
+            Ask::Open { .. }
+            | Ask::Write { .. }
+            | Ask::Get { page: Some(_), .. }
+            | Ask::Snapshot { cursor: Some(_), .. } => return None,
         };
         Some(Read { asker, question, after })
     }
@@ -169,7 +179,8 @@ pub fn evaluate(replica: &Replica, read: &Read, page_bytes: usize) -> Outcome {
         return Outcome::SessionExpired;
     }
     match &read.question {
-        Question::Expired => Outcome::SessionExpired,
+        // The one is said of a session that is not known; the other needs more than a look.
+        Question::Expired | Question::Snapshot => Outcome::SessionExpired,
         Question::Get(key) => match store.get(key) {
             None => Outcome::Missing,
             Some(list) => Outcome::Page(page(list, 0, list.values().len(), page_bytes)),

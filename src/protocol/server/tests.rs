@@ -17,5 +17,6 @@ mod promises;
 mod reading;
 mod replicating;
 mod sessions;
+mod snapshots;
 mod transferring;
 mod views;

@@ -71,7 +71,7 @@ impl Service {
                 let values = self.list[start as usize..to as usize].to_vec();
                 Some(Outcome::Page(Page { generation, start, end, values }))
             }
-            Ask::Len { .. } | Ask::Keys { .. } | Ask::Mget { .. } => None,
+            Ask::Len { .. } | Ask::Keys { .. } | Ask::Mget { .. } | Ask::Snapshot { .. } => None,
         }
     }
 }

@@ -153,6 +153,12 @@ impl Bench {
         id
     }
 
+    /// Another client asks.
+    pub fn ask_as(&mut self, index: usize, who: u64, id: RequestId, ask: Ask) {
+        let request = Request { client: Incarnation(who), id, ask };
+        self.handle(index, client(), Message::Request(request));
+    }
+
     /// The same bytes once more.
     pub fn resend(&mut self, index: usize, id: RequestId) {
         let request = self.requests[&id].clone();

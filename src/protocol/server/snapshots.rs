@@ -1,0 +1,137 @@
+//! The snapshot that a client reads page by page while the service goes on.
+//!
+//! Kept here: every page is of the store as it was when the reading began, which was proven like
+//! any other read; there is at most one snapshot, what it takes is bounded, and one that nobody
+//! reads is given up. It is volatile: another primary knows nothing of it.
+
+use std::time::Duration;
+
+use crate::config::Limits;
+use crate::kv::command::Command;
+use crate::kv::replica::Replica;
+use crate::kv::snapshot::{Position, Snapshot};
+use crate::protocol::message::{Outcome, SnapshotCursor, SnapshotPage, SnapshotRefusal};
+use crate::time::Timestamp;
+use crate::types::{Incarnation, RequestId, ViewId};
+
+/// A reader that has not asked for so long has gone, if another one wants to read.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A reader that has not asked for so long has gone in any case.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// What names a snapshot, together with its operation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Opened {
+    /// Who reads.
+    pub client: Incarnation,
+    /// The request that began it.
+    pub open: RequestId,
+    /// The view in which it began.
+    pub view: ViewId,
+}
+
+/// See the module.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Reading {
+    opened: Opened,
+    /// None once more was changed meanwhile than may be kept.
+    snapshot: Option<Snapshot>,
+    last_asked: Timestamp,
+}
+
+impl Reading {
+    fn page(
+        &mut self,
+        now: Timestamp,
+        from: Option<&Position>,
+        replica: &Replica,
+        limits: &Limits,
+    ) -> Outcome {
+        let Some(snapshot) = &mut self.snapshot else {
+            return Outcome::SnapshotRefused(SnapshotRefusal::TooMuchChanged);
+        };
+        self.last_asked = now;
+        if snapshot.has_forgotten(from) {
+            // An old copy of a request that was answered: nobody waits for this.
+            return Outcome::SnapshotRefused(SnapshotRefusal::Gone);
+        }
+        if let Some(from) = from {
+            snapshot.forget_before(from);
+        }
+        let at = snapshot.at();
+        let (parts, next) = snapshot.read(replica.store(), from, limits.page_bytes);
+        let Opened { open, view, .. } = self.opened;
+        let next = next.map(|from| SnapshotCursor { open, view, at, from });
+        Outcome::Snapshot(SnapshotPage { at, parts, next })
+    }
+}
+
+/// The place of a snapshot, which may be empty.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Snapshots(Option<Box<Reading>>);
+
+impl Snapshots {
+    /// Begins to read the state of now. A repeated request gets the first page of the same
+    /// snapshot, as long as that is there: the client may go on from either answer.
+    pub fn begin(
+        &mut self,
+        now: Timestamp,
+        opened: Opened,
+        replica: &Replica,
+        limits: &Limits,
+    ) -> Outcome {
+        if let Some(reading) = &mut self.0 {
+            let same = reading.opened;
+            if (same.client, same.open) == (opened.client, opened.open) {
+                return reading.page(now, None, replica, limits);
+            }
+            if same.client != opened.client && now.since(reading.last_asked) < PATIENCE {
+                return Outcome::SnapshotRefused(SnapshotRefusal::Taken);
+            }
+        }
+        let snapshot = Some(Snapshot::begin(replica.applied()));
+        let reading = Reading { opened, snapshot, last_asked: now };
+        self.0.insert(reading.into()).page(now, None, replica, limits)
+    }
+
+    /// A later page.
+    pub fn go_on(
+        &mut self,
+        now: Timestamp,
+        client: Incarnation,
+        cursor: &SnapshotCursor,
+        replica: &Replica,
+        limits: &Limits,
+    ) -> Outcome {
+        let SnapshotCursor { open, view, at, ref from } = *cursor;
+        let opened = Opened { client, open, view };
+        let is_same = |reading: &&mut Box<Reading>| {
+            let taken_at = reading.snapshot.as_ref().map_or(at, Snapshot::at);
+            reading.opened == opened && taken_at == at
+        };
+        match self.0.as_mut().filter(is_same) {
+            Some(reading) => reading.page(now, Some(from), replica, limits),
+            None => Outcome::SnapshotRefused(SnapshotRefusal::Gone),
+        }
+    }
+
+    /// A command is about to be executed.
+    pub fn before(&mut self, command: &Command, replica: &Replica, limits: &Limits) {
+        if let Some(reading) = &mut self.0
+            && let Some(snapshot) = &mut reading.snapshot
+        {
+            snapshot.before(command, replica.store());
+            if snapshot.bytes() > limits.snapshot_bytes {
+                reading.snapshot = None;
+            }
+        }
+    }
+
+    /// Gives up what nobody reads any more.
+    pub fn on_timeout(&mut self, now: Timestamp) {
+        if self.0.as_ref().is_some_and(|reading| now.since(reading.last_asked) >= IDLE) {
+            self.0 = None;
+        }
+    }
+}
