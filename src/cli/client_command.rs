@@ -242,6 +242,19 @@ pub fn detail(word: &str) -> Option<&'static str> {
             "Shows who is primary and backup now, as the view server knows it.\n\
              \n  > view\n  primary: s1 backup: s2"
         }
+        "dump" => {
+            "Writes every key and list to stdout, a JSON object a line, as they are at one instant: \
+             after the operation that the first line names, whatever is written meanwhile. The last \
+             line counts and sums up the others, so that a copy that is cut off is noticed.\n\
+             \n  $ client dump > store.jsonl\n  \
+             dump completed: 4 keys, 5 elements, as after operation 14"
+        }
+        "load" => {
+            "Gives each key of a dump its list, whatever there was before; other keys stay. Loading \
+             it again, wherever it was stopped, comes to the same; with --resume FILE it goes on from \
+             there. A file that is cut off or damaged is refused before anything is changed.\n\
+             \n  $ client load < store.jsonl\n  load completed: 4 keys, 5 elements"
+        }
         _ => return None,
     })
 }

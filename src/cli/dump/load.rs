@@ -95,7 +95,7 @@ pub(super) fn run(
 /// Reads a dump to its end.
 fn check(input: impl BufRead) -> Result<Totals, Broken> {
     let mut reader = Reader::begin(input)?;
-    while reader.next()?.is_some() {}
+    while reader.read()?.is_some() {}
     Ok(reader.totals())
 }
 
@@ -119,7 +119,7 @@ fn load(
     let mut done = skipped;
     let stopped = |keys, why: String| Stopped { keys, why };
     loop {
-        let record = match reader.next() {
+        let record = match reader.read() {
             Ok(record) => record,
             Err(broken) => return Err(stopped(done, broken.to_string())),
         };
