@@ -7,7 +7,7 @@ use crate::protocol::message::{
     Ask, ClientRequest, FailReason, KeysPage, Message, Outcome, Page, PageRequest, PlainResult,
     Success,
 };
-use crate::types::{OperationNumber, RequestNumber};
+use crate::types::{OperationNumber, RequestNumber, SessionId};
 
 fn values(texts: &[&str]) -> Vec<Value> {
     texts.iter().map(|text| Value::from(*text)).collect()
@@ -154,9 +154,40 @@ fn reads_of_every_kind_wait_for_their_proof_and_for_the_writes_of_their_session(
         Outcome::Pages(vec![page(2, 1, &["1"]), None]),
     ];
     assert_eq!(asked.map(|id| bench.outcome(id).cloned().unwrap()), expected);
-    let unknown = Some((crate::types::SessionId::default(), RequestNumber(1)));
-    let lost = bench.ask_now(1, Ask::Len { key: "k".into(), after: unknown });
-    assert_eq!(lost, Some(Outcome::SessionExpired));
+}
+
+/// Every question that is to see a session's writes.
+fn questions(after: Option<(SessionId, RequestNumber)>) -> Vec<Ask> {
+    vec![
+        Ask::Get { key: "k".into(), after, page: None },
+        Ask::Len { key: "k".into(), after },
+        Ask::Keys { prefix: "k".into(), start_after: None, after },
+        Ask::Mget { keys: vec!["k".into()], after },
+        Ask::Snapshot { after, cursor: None },
+    ]
+}
+
+#[test]
+fn reads_of_every_kind_wait_for_a_write_of_their_session_that_comes_after_their_proof() {
+    for kind in 0..questions(None).len() {
+        let mut bench = Bench::pair();
+        let session = bench.open(1);
+        let ask = questions(Some((session, RequestNumber(1)))).remove(kind);
+        let id = bench.ask(1, ask.clone());
+        bench.run(ms(50));
+        assert_eq!(bench.outcome(id), None, "{ask:?}");
+        bench.ask_now(1, write(session, 1, 0, put("k", "1")));
+        let answer = format!("{:?}", bench.outcome(id).expect("its write is applied"));
+        assert!(answer.contains("\"k\"") || answer.contains('1'), "{answer}");
+    }
+}
+
+#[test]
+fn reads_of_every_kind_are_told_that_their_session_is_unknown() {
+    let mut bench = Bench::pair();
+    for ask in questions(Some((SessionId::default(), RequestNumber(1)))) {
+        assert_eq!(bench.ask_now(1, ask.clone()), Some(Outcome::SessionExpired), "{ask:?}");
+    }
 }
 
 #[test]
