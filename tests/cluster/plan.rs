@@ -183,9 +183,10 @@ impl Plan {
             plan.traps.push(trap(random, unit));
         }
         // What the operator does is drawn aside, so that runs without him stay what they were.
-        operate(&mut plan, &mut random.clone(), unit);
-        // From a stream of its own: a run without any is the same as it would be otherwise.
-        plan.special = random.clone().pick(&[0, 0, 200_000, 500_000]);
+        let mut aside = random.clone();
+        operate(&mut plan, &mut aside, unit);
+        // As are the rarer commands.
+        plan.special = aside.pick(&[0, 0, 200_000, 500_000]);
         plan
     }
 }

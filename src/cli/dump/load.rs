@@ -82,8 +82,9 @@ pub(super) fn run(
             let told = writeln!(std::io::stdout(), "{text}");
             Ok(ExitCode::from(u8::from(told.is_err())))
         }
-        Err(Stopped { keys, why }) => {
+        Err(Stopped { keys, why, is_broken }) => {
             let again = match resume {
+                _ if is_broken => "the rest of the dump is not to be had",
                 Some(_) => "the same command goes on from there",
                 None => "loading the same dump again comes to the same as if it had not stopped",
             };
@@ -95,7 +96,7 @@ pub(super) fn run(
 /// Reads a dump to its end.
 fn check(input: impl BufRead) -> Result<Totals, Broken> {
     let mut reader = Reader::begin(input)?;
-    while reader.read()?.is_some() {}
+    while reader.record()?.is_some() {}
     Ok(reader.totals())
 }
 
@@ -105,6 +106,8 @@ struct Stopped {
     /// Keys that are certainly loaded.
     keys: u64,
     why: String,
+    /// It is the dump that does not go on.
+    is_broken: bool,
 }
 
 /// Executes what a dump says. `execute` takes commands and carries them out in their order.
@@ -117,11 +120,13 @@ fn load(
     let mut lot = Lot::default();
     let skipped = notes.keys;
     let mut done = skipped;
-    let stopped = |keys, why: String| Stopped { keys, why };
+    let stopped = |keys, why: String| Stopped { keys, why, is_broken: false };
     loop {
-        let record = match reader.read() {
+        let record = match reader.record() {
             Ok(record) => record,
-            Err(broken) => return Err(stopped(done, broken.to_string())),
+            Err(broken) => {
+                return Err(Stopped { keys: done, why: broken.to_string(), is_broken: true });
+            }
         };
         let is_over = record.is_none();
         let keys = reader.totals().keys;
