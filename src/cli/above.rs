@@ -74,7 +74,7 @@ pub fn print(text: &str) {
     }
 }
 
-/// As [`print`], for a text without its end of line.
+/// As [`print()`], for a text without its end of line.
 pub fn print_line(text: &str) {
     print(&format!("{text}\n"));
 }

@@ -1,6 +1,6 @@
 //! An ordered map from keys to small values, in little memory.
 //!
-//! Entries stand in blocks, sorted vectors of up to [`BLOCK`] of them, which a tree finds by the
+//! Entries stand in blocks, sorted vectors of up to `BLOCK` of them, which a tree finds by the
 //! lowest key that each may hold. Compared with a tree of the entries themselves, whose nodes are
 //! about two thirds full, and little more than half when keys come in rising order, next to no room
 //! is left unused.

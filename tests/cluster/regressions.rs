@@ -423,3 +423,22 @@ fn a_spare_that_promised_itself_to_a_view_server_which_died_joins_its_successor(
     assert_eq!(role(&world, true), spare, "{}", world.trace);
     assert_eq!(world.counts.of(Count::BegunAgain), 1, "{}", world.trace);
 }
+
+/// Sequence: 1. the backup is cut off from the view server .. 2. the primary dies .. 3. the backup has
+/// been silent for too long first .. 4. it is heard again.
+#[test]
+fn a_backup_that_was_silent_first_is_not_left_out_for_a_primary_that_died_meanwhile() {
+    let mut world = paired(1);
+    let (primary, backup) = (role(&world, false), role(&world, true));
+    cut(&mut world, backup, VIEW);
+    world.run_until(world.now + 150 * MS);
+    world.crash(primary);
+    world.run_until(world.now + 600 * MS);
+    assert_sound_so_far(&world);
+    join_again(&mut world, backup, VIEW);
+    next_operation_takes(&mut world);
+    assert_eq!(role(&world, false), backup, "{}", world.trace);
+    let until = world.now + 5_000 * MS;
+    run::settle(&mut world, until);
+    assert_sound(&mut world);
+}

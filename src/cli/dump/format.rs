@@ -224,7 +224,7 @@ impl<R: BufRead> Reader<R> {
     ///
     /// # Errors
     /// When it is not.
-    pub fn read(&mut self) -> Result<Option<Record>, Broken> {
+    pub fn record(&mut self) -> Result<Option<Record>, Broken> {
         let mut bytes = Vec::new();
         self.input.read_until(b'\n', &mut bytes)?;
         if self.is_over {
@@ -245,7 +245,7 @@ impl<R: BufRead> Reader<R> {
                 return Err(Broken::Damaged);
             }
             self.is_over = true;
-            return self.read();
+            return self.record();
         }
         let entry: Entry =
             serde_json::from_slice(&bytes).map_err(|_| wrong("it is not a line of a dump"))?;
@@ -297,7 +297,7 @@ mod tests {
     fn read(bytes: &[u8]) -> Result<Vec<Record>, Broken> {
         let mut reader = Reader::begin(bytes)?;
         let mut records = Vec::new();
-        while let Some(record) = reader.read()? {
+        while let Some(record) = reader.record()? {
             records.push(record);
         }
         Ok(records)

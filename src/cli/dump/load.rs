@@ -96,7 +96,7 @@ pub(super) fn run(
 /// Reads a dump to its end.
 fn check(input: impl BufRead) -> Result<Totals, Broken> {
     let mut reader = Reader::begin(input)?;
-    while reader.read()?.is_some() {}
+    while reader.record()?.is_some() {}
     Ok(reader.totals())
 }
 
@@ -122,7 +122,7 @@ fn load(
     let mut done = skipped;
     let stopped = |keys, why: String| Stopped { keys, why, is_broken: false };
     loop {
-        let record = match reader.read() {
+        let record = match reader.record() {
             Ok(record) => record,
             Err(broken) => {
                 return Err(Stopped { keys: done, why: broken.to_string(), is_broken: true });

@@ -2,7 +2,7 @@
 //!
 //! A dump is the store at one instant, after one operation between the start of the program and its
 //! first line, however long the writing takes. The primary keeps what is changed meanwhile, within
-//! bounds; where it cannot, the dump ends with an error and without its last line, and [`format`]
+//! bounds; where it cannot, the dump ends with an error and without its last line, and [`mod@format`]
 //! notices that whenever it is read.
 
 pub mod format;

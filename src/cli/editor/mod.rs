@@ -2,7 +2,7 @@
 //!
 //! It exists only where stdin and stdout are a terminal that can do more than print; everybody else
 //! reads plain lines. It blocks, on the console's own thread. While it reads, the terminal is in
-//! raw mode, and what others print must go through [`above`](crate::cli::above).
+//! raw mode, and what others print must go through [`above`].
 //!
 //! Kept here: a text is handed on only when its quotes are closed; a terminal is left as it was
 //! found, however the program ends ([`KeptMode`]).
