@@ -70,7 +70,7 @@ pub struct Status {
 }
 
 /// What is measured of a kv server at one moment. What has happened up to then is in
-/// [`Outbox::counts`].
+/// [`Outbox::counts`](crate::protocol::Outbox::counts).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Measures {
     /// What `status` shows.
