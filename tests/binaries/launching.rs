@@ -155,6 +155,19 @@ fn wrong_usage_exits_2_and_names_the_flag() {
 }
 
 #[test]
+fn every_command_of_the_client_asks_whom_the_flags_behind_it_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let [nobody] = free_ports();
+    let before = ["--view-server", &format!("127.0.0.1:{nobody}")];
+    for word in ["bench", "watch", "dump", "load"] {
+        let words = [&before[..], &[word, "--hosts", "mine.json"]].concat();
+        let finished = run(folder.path(), "client", &words);
+        assert_eq!(finished.code, Some(2), "{word}");
+        assert!(finished.stderr.iter().any(|line| line.contains("mine.json")), "{word}");
+    }
+}
+
+#[test]
 fn an_address_in_use_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
