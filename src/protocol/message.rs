@@ -357,6 +357,10 @@ pub struct Ping {
     pub heard: Option<u64>,
     /// Grants a read lease from when that pong was sent.
     pub grants_lease: bool,
+    /// Another process has borne the receiver's id since, and the record does without the receiver:
+    /// it never counts again as what it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub superseded: bool,
 }
 
 /// See [`Message::Pong`].

@@ -120,6 +120,7 @@ fn samples() -> Vec<Message> {
             promise: Some(Epoch(1, 2)),
             heard: Some(3),
             grants_lease: true,
+            superseded: true,
         })),
         Message::Pong(Box::new(Pong {
             id: ServerId::from("s1"),
