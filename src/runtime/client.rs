@@ -483,13 +483,15 @@ impl Snapshot {
     /// When they could not be read before the deadline, or the primary does not keep the snapshot
     /// any more; then it cannot be read to its end.
     pub async fn next(&mut self) -> Result<Option<Vec<Part>>, Failure> {
-        if self.parts.is_empty() {
-            let Some(cursor) = self.next.take() else { return Ok(None) };
+        // A page may be empty where all keys are newer than the snapshot.
+        while self.parts.is_empty() {
+            // Left in place until the answer is there: who asks again after a failure must not take
+            // that for the end.
+            let Some(cursor) = self.next.clone() else { return Ok(None) };
             let page = self.client.read_snapshot(Some(cursor)).await?;
             (self.parts, self.next) = (page.parts, page.next);
         }
-        let parts = std::mem::take(&mut self.parts);
-        Ok((!parts.is_empty()).then_some(parts))
+        Ok(Some(std::mem::take(&mut self.parts)))
     }
 }
 
