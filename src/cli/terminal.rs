@@ -166,8 +166,11 @@ impl Terminal<'_> {
         }
     }
 
-    /// Drops the lines that were pasted behind the last one, and says so.
-    pub fn forget_pasted(&mut self) {
+    /// Drops the lines that were typed or pasted behind the last one, and says so of the latter.
+    pub fn forget_typed(&mut self) {
+        if let Some(editor) = &mut self.editor {
+            editor.forget_typed();
+        }
         let count = std::mem::take(&mut self.pasted).len();
         if count > 0 {
             self.complain(&self.style.dim(&format!("{count} more pasted lines were dropped")));
