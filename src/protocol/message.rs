@@ -380,7 +380,7 @@ pub struct Pong {
     pub address: Option<SocketAddr>,
     /// The history the server has heard of.
     pub history: Option<HistoryId>,
-    /// It holds a copy (complete or not) of that history, which nobody but it may give up.
+    /// It holds a complete copy of that history, which nobody but it may give up.
     pub holds_copy: bool,
     /// The highest epoch it has promised or adopted.
     pub promised: Epoch,

@@ -485,6 +485,7 @@ impl Snapshot {
     /// When they could not be read before the deadline, or the primary does not keep the snapshot
     /// any more; then it cannot be read to its end.
     pub async fn next(&mut self) -> Result<Option<Vec<Part>>, Failure> {
+        // A page may be empty where all keys are newer than the snapshot.
         while self.parts.is_empty() {
             // Taken out of its place, it would be lost with an error, and the next call would say
             // that this is the end: a copy that lacks the rest, and nobody knows.

@@ -570,7 +570,7 @@ impl Process for Server {
                 outbox.send(from, Message::ProbeAnswer(answer));
             }
             Message::StatusRequest(request) => {
-                if let Some(reply) = self.status_reply(&request) {
+                if let Some(reply) = self.status_reply(&request, &outbox.counts) {
                     outbox.send(from, Message::StatusReply(reply.into()));
                 }
             }

@@ -15,8 +15,11 @@ use crate::protocol::view::{Member, Record, Stamp};
 use crate::time::Timestamp;
 use crate::types::{Epoch, HistoryId, Incarnation, ServerId};
 
-/// Pings that may be answered: older ones no longer count.
+/// No more pings than this go to a process within dead-after.
 const RECENT_PINGS: u32 = 64;
+/// Pings that may be answered: older ones no longer count. Two processes may be asked that claim one
+/// id, and a superseded one.
+const REMEMBERED_PINGS: usize = 4 * RECENT_PINGS as usize;
 /// Former processes of one id that are remembered, so that they never count again.
 const SUPERSEDED: usize = 64;
 /// Ids that are remembered. More are a mistake, or an attack.
@@ -123,7 +126,7 @@ impl Tracked {
     }
 
     fn note_ping(&mut self, now: Timestamp, nonce: Nonce, to: Option<Incarnation>) {
-        if self.pings.len() == RECENT_PINGS as usize {
+        if self.pings.len() == REMEMBERED_PINGS {
             self.pings.pop_front();
         }
         self.pings.push_back(SentPing { nonce, to, at: now });

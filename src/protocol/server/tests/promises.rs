@@ -145,6 +145,24 @@ fn a_ghost_of_the_news_that_it_was_superseded_costs_no_server_its_copy() {
 }
 
 #[test]
+fn a_copy_is_not_given_up_for_what_a_view_server_said_that_may_be_gone() {
+    // Sequence: 1. the backup is told that it was superseded, but the datagram is delayed .. 2. the
+    // view server and its record are lost: what the backup knows may be the newest there is.
+    let mut bench = Bench::pair();
+    let before = bench.record.clone();
+    let ping = bench.ping_of(2, Some(before));
+    let heard = bench.ping(2, ping).map(|pong| pong.token);
+    bench.alone(1);
+    let record = bench.record.clone();
+    bench.run(ms(300));
+    let former = bench.server(2).incarnation();
+    let ghost = Ping { heard, superseded: true, ..bench.ping_of(2, Some(record)) };
+    bench.ping(2, ghost);
+    assert_eq!(bench.server(2).incarnation(), former);
+    assert!(bench.copy(2).is_some());
+}
+
+#[test]
 fn only_a_record_of_its_own_history_that_is_as_new_takes_a_copy_away() {
     let mut bench = Bench::pair();
     let before = bench.record.clone();
@@ -161,7 +179,18 @@ fn only_a_record_of_its_own_history_that_is_as_new_takes_a_copy_away() {
         bench.ping(2, told);
         assert_eq!(bench.server(2).incarnation(), former, "{record:?}");
     }
-    // And no record at all says nothing about who is needed.
+    // And whoever was promised a newer epoch may have counted what the copy knows.
+    let (record, former) = (bench.record.clone(), bench.server(2).incarnation());
+    promise_to_nobody(&mut bench, 2);
+    let told = told_superseded(&mut bench, 2, &record);
+    bench.ping(2, told);
+    assert_eq!(bench.server(2).incarnation(), former);
+    // One that rests on the server is no reason, and no record at all says nothing.
+    let rests = bench.record.clone();
+    let primary = bench.server(1).incarnation();
+    let told = told_superseded(&mut bench, 1, &rests);
+    bench.ping(1, told);
+    assert_eq!(bench.server(1).incarnation(), primary);
     let record = bench.record.clone();
     let told = Ping { record: None, ..told_superseded(&mut bench, 2, &record) };
     bench.ping(2, told);
