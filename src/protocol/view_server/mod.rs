@@ -134,6 +134,9 @@ pub enum Answer {
     Measures(Box<Measures>),
 }
 
+/// So many refused servers are logged one by one; then one of so many.
+const REFUSALS_TOLD: u64 = 100;
+
 /// What is measured of a view server at one moment. What has happened up to then is in
 /// [`Outbox::counts`].
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -333,7 +336,11 @@ impl ViewServer {
                 continue;
             }
             outbox.counts.refused_servers += 1;
-            warn!(event = "server_refused", %address, %holder, "refused a second process with an id that is in use");
+            let refused = outbox.counts.refused_servers;
+            // Anybody can have himself refused as often as he likes: the metric tells of each.
+            if refused <= REFUSALS_TOLD || refused.is_multiple_of(REFUSALS_TOLD) {
+                warn!(event = "server_refused", %address, %holder, refused, "refused a second process with an id that is in use");
+            }
             outbox.send(address, Message::Refused(Refused { to, holder }));
         }
         // A step may make the next one possible; a view needs no more than a few.
