@@ -41,7 +41,7 @@ use crate::protocol::view_server::handover::Handover;
 use crate::protocol::view_server::judge::Step;
 use crate::protocol::view_server::notices::Notices;
 use crate::protocol::view_server::queries::{Asker, Query};
-use crate::protocol::view_server::recovery::Recovery;
+use crate::protocol::view_server::recovery::{Recovery, Reported};
 use crate::protocol::view_server::roster::{Heard, Nonce, Roster};
 use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
@@ -537,7 +537,8 @@ impl ViewServer {
                 // record is delayed .. 2. the server promises and reports .. 3. it answers the
                 // delayed ping, and what it reported would be forgotten.
                 let is_report = adopted == record.as_ref().map(Record::stamp);
-                if is_report && recovery.on_report(from, id, promised, record) {
+                let reported = Reported { id, record, holds_copy };
+                if is_report && recovery.on_report(from, promised, reported) {
                     self.roster.ping_soon(now, None);
                 }
             }
