@@ -184,3 +184,47 @@ fn seconds_are_written_exactly() {
         assert_eq!(back, Duration::from_nanos(nanos));
     }
 }
+
+/// Each metric with its labels, as `name{label="value",...}`, that a file asks for.
+fn asked_for(file: &str) -> Vec<(String, Vec<(String, String)>)> {
+    let text = file.replace("\\\"", "\"");
+    let found = text.match_indices("pbkv_").map(|(at, _)| {
+        let rest = &text[at..];
+        let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(rest.len());
+        let (name, rest) = rest.split_at(end);
+        let selector = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+        let labels = selector.map_or("", |(labels, _)| labels).split(',');
+        let labels = labels.filter_map(|label| {
+            let (name, value) = label.split_once('=')?;
+            Some((name.to_owned(), value.trim_matches(['~', '"']).to_owned()))
+        });
+        (name.to_owned(), labels.collect())
+    });
+    found.collect()
+}
+
+#[test]
+fn dashboard_and_alerts_ask_for_what_is_exported() {
+    let dashboard = include_str!("../../../scripts/grafana.json");
+    let _: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+    let alerts = include_str!("../../../scripts/alerts.yml");
+    let served = kv(&Totals::default()).text + &view(&Totals::default()).text;
+    for (name, labels) in [asked_for(dashboard), asked_for(alerts)].concat() {
+        let is_line = |line: &&str| {
+            line.strip_prefix(&*name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+        };
+        let lines: Vec<&str> = served.lines().filter(is_line).collect();
+        // Nobody is known to a view server that has just begun.
+        assert!(!lines.is_empty() || name == "pbkv_server_silence_seconds", "no {name}");
+        for (label, values) in labels {
+            for value in values.split('|') {
+                let pair = format!("{label}=\"{value}\"");
+                assert!(lines.iter().any(|line| line.contains(&pair)), "no {name} with {pair}");
+            }
+        }
+    }
+    assert!(asked_for(dashboard).len() > 20 && asked_for(alerts).len() > 10);
+    let rules =
+        |word: &str| alerts.lines().filter(|line| line.trim_start().starts_with(word)).count();
+    assert_eq!((rules("expr: "), rules("summary: ")), (rules("- alert: "), rules("- alert: ")));
+}
