@@ -7,7 +7,7 @@
 //! everybody again before it judges anyone.
 //!
 //! Reading order: `roster` (who is alive), `judge` (what to do next), `recovery` (without a
-//! record), `handover` and `reset` (what the operator asks for), then this file, which carries it
+//! record), `superseded`, `handover` and `reset` (what the operator asks for), then this file, which carries it
 //! out; `queries`, `changes`, `explain`, `notices` and `telling` (what others are told). The
 //! counterpart of its pings is `protocol::server::membership`.
 
@@ -20,6 +20,7 @@ mod queries;
 mod recovery;
 mod reset;
 mod roster;
+mod superseded;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -359,7 +360,8 @@ impl ViewServer {
         };
         let heard = to.and_then(|to| self.roster.newest_token(to));
         let (from, timing) = (self.config.incarnation, self.config.timing);
-        Ping { from, to, nonce, timing, record, promise, heard, grants_lease }
+        let superseded = false;
+        Ping { from, to, nonce, timing, record, promise, heard, grants_lease, superseded }
     }
 
     /// Grants the primary a lease from when it sent its newest pong. Never once a change of primary
@@ -505,7 +507,13 @@ impl ViewServer {
         self.enact(next, (cause, &reason), now, outbox);
     }
 
-    fn on_pong(&mut self, now: Timestamp, mut pong: Pong, outbox: &mut Outbox<Answer>) {
+    fn on_pong(
+        &mut self,
+        now: Timestamp,
+        address: SocketAddr,
+        mut pong: Pong,
+        outbox: &mut Outbox<Answer>,
+    ) {
         if pong.to != self.config.incarnation {
             return;
         }
@@ -513,11 +521,13 @@ impl ViewServer {
         let (history, holds_copy) = (pong.history, pong.holds_copy);
         let id = pong.id.clone();
         let record = pong.record.take();
+        let (at, token) = (pong.address.unwrap_or(address), pong.token);
         match self.roster.on_pong(now, &self.config.timing, pong) {
             Heard::Nothing => {
                 outbox.counts.stray_pongs += 1;
                 return;
             }
+            Heard::Superseded => return self.tell_superseded(at, from, token, adopted, outbox),
             Heard::Known | Heard::Challenger => outbox.counts.pongs += 1,
         }
         match &mut self.mode {
@@ -598,8 +608,9 @@ impl Process for ViewServer {
                     self.roster.readmit(now, &self.config.timing, &announce);
                 }
                 self.roster.on_announce(now, &self.config.timing, from, &announce);
+                self.ask_superseded(now, from, &announce, outbox);
             }
-            Message::Pong(pong) => self.on_pong(now, *pong, outbox),
+            Message::Pong(pong) => self.on_pong(now, from, *pong, outbox),
             Message::GetView(_) => {
                 outbox.send(from, Message::ViewAnswer(Box::new((&self.shown(now)).into())));
             }

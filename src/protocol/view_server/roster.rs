@@ -1,8 +1,9 @@
 //! Who is out there, and who is alive: identities, pings and pongs.
 //!
 //! Kept here: an incarnation counts once it has answered a fresh ping addressed to it; one that was
-//! superseded never counts again; while the known one still answers, a second process with its id
-//! is refused. Silence is counted from the last pong received. An announce proves nothing.
+//! superseded never counts again, unless the service has to wait for it; while the known one still
+//! answers, a second process with its id is refused. Silence is counted from the last pong
+//! received. An announce proves nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -14,8 +15,11 @@ use crate::protocol::view::{Member, Record, Stamp};
 use crate::time::Timestamp;
 use crate::types::{Epoch, HistoryId, Incarnation, ServerId};
 
-/// Pings that may be answered: older ones no longer count.
+/// No more pings than this go to a process within dead-after.
 const RECENT_PINGS: u32 = 64;
+/// Pings that may be answered: older ones no longer count. Two processes may be asked that claim one
+/// id, and a superseded one.
+const REMEMBERED_PINGS: usize = 4 * RECENT_PINGS as usize;
 /// Former processes of one id that are remembered, so that they never count again.
 const SUPERSEDED: usize = 64;
 /// Ids that are remembered. More are a mistake, or an attack.
@@ -122,7 +126,7 @@ impl Tracked {
     }
 
     fn note_ping(&mut self, now: Timestamp, nonce: Nonce, to: Option<Incarnation>) {
-        if self.pings.len() == RECENT_PINGS as usize {
+        if self.pings.len() == REMEMBERED_PINGS {
             self.pings.pop_front();
         }
         self.pings.push_back(SentPing { nonce, to, at: now });
@@ -219,6 +223,8 @@ pub enum Heard {
     Known,
     /// A process whose id another one bears; that one may still answer.
     Challenger,
+    /// A process that was superseded. It counts no more than a silent one, but can be told.
+    Superseded,
 }
 
 /// All servers, and the pings to them.
@@ -313,6 +319,33 @@ impl Roster {
         }
     }
 
+    /// A nonce for a ping whose answer does not matter.
+    pub fn spare_nonce(&mut self) -> Nonce {
+        self.last_nonce += 1;
+        self.last_nonce
+    }
+
+    /// Asks a superseded process that announced itself whether it is there: an announce alone may
+    /// be a ghost. None for any other process, and for one that was asked a moment ago.
+    pub fn ask_superseded(
+        &mut self,
+        now: Timestamp,
+        timing: &Timing,
+        announce: &Announce,
+    ) -> Option<Nonce> {
+        let tracked = self.servers.get_mut(&announce.id)?;
+        let to = Some(announce.incarnation);
+        let is_asked =
+            |ping: &SentPing| ping.to == to && now.since(ping.at) < timing.ping_interval();
+        if !tracked.superseded.contains(&announce.incarnation) || tracked.pings.iter().any(is_asked)
+        {
+            return None;
+        }
+        self.last_nonce += 1;
+        tracked.note_ping(now, self.last_nonce, to);
+        Some(self.last_nonce)
+    }
+
     /// Takes an announce: the process is asked whether it is there.
     pub fn on_announce(
         &mut self,
@@ -378,6 +411,7 @@ impl Roster {
                 self.settle(now, timing);
                 Heard::Challenger
             }
+            Some(_) | None if tracked.superseded.contains(&pong.from) => Heard::Superseded,
             Some(_) | None => Heard::Nothing,
         }
     }
