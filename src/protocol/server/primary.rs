@@ -289,6 +289,7 @@ impl Primary {
         if self.has_diverged() {
             return;
         }
+        self.give_way(scope.now);
         let asker = Asker::of(scope.now, from, &request);
         let view = scope.record.view.id;
         if self.is_busy(scope.limits, &request.ask) {
@@ -359,6 +360,7 @@ impl Primary {
         if self.has_diverged() {
             return;
         }
+        self.give_way(scope.now);
         let view = scope.record.view.id;
         let full = match &request {
             PlainRequest::Write(..) => self.is_full(scope.limits),
@@ -375,6 +377,13 @@ impl Primary {
             PlainRequest::Read(question, asker) => {
                 self.on_read(scope, Read { asker, question, after: None }, outbox);
             }
+        }
+    }
+
+    /// Clients come before a transfer.
+    fn give_way(&mut self, now: Timestamp) {
+        if let Peer::Joining(_, sender) = &mut self.peer {
+            sender.on_asked(now);
         }
     }
 

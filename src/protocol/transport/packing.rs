@@ -88,6 +88,8 @@ pub(super) struct Packer {
     /// For each destination the datagram in the queue that may still have room. Only looked up:
     /// its order, which is random, never shows.
     open: HashMap<SocketAddr, usize>,
+    /// The entry of `open` that was used last: nearly always that of the next line as well.
+    recent: Option<(SocketAddr, usize)>,
     /// Receivers whose last datagram carried the other checksum. Only looked up.
     crc32: HashSet<SocketAddr>,
     /// Empty buffers.
@@ -140,7 +142,10 @@ impl Packer {
     /// Adds a line, which `fits`, to the open datagram of its destination, or to a new one.
     pub(super) fn append(&mut self, to: SocketAddr, line: &[u8], limit: usize) {
         debug_assert!(fits(line.len(), limit));
-        if let Some(&index) = self.open.get(&to) {
+        let recent = self.recent.filter(|(recent, _)| *recent == to);
+        if let Some(index) = recent.map_or_else(|| self.open.get(&to).copied(), |(_, at)| Some(at))
+        {
+            self.recent = Some((to, index));
             let bytes = &mut self.queue[index].datagram.bytes;
             if bytes.len() + line.len() < limit {
                 bytes.extend_from_slice(line);
@@ -149,6 +154,7 @@ impl Packer {
             }
         }
         self.open.insert(to, self.queue.len());
+        self.recent = Some((to, self.queue.len()));
         self.push_checked(to, |bytes| bytes.extend_from_slice(line));
     }
 
@@ -169,6 +175,7 @@ impl Packer {
     /// Takes everything out, in order, with checksums.
     pub(super) fn flush(&mut self, out: &mut Vec<Datagram>) {
         self.open.clear();
+        self.recent = None;
         out.extend(self.queue.drain(..).map(|Queued { mut datagram, form }| {
             match form {
                 Form::Plain => {}
