@@ -213,7 +213,11 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn encode(record: &DurableRecord) -> io::Result<Vec<u8>> {
+/// The content of the file.
+///
+/// # Errors
+/// Never in practice: a record is always JSON.
+pub fn encode(record: &DurableRecord) -> io::Result<Vec<u8>> {
     let body = serde_json::to_vec(record)?;
     let mut bytes = header_line(VERSION, XxHash3_64::oneshot(&body))?;
     bytes.extend_from_slice(&body);
@@ -227,7 +231,11 @@ fn header_line(version: u64, sum: u64) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-fn decode(path: &Path, bytes: &[u8]) -> Result<DurableRecord, RecordError> {
+/// The record in the content of the file at this path.
+///
+/// # Errors
+/// When the content is anything but what [`encode`] writes; see [`RecordError`].
+pub fn decode(path: &Path, bytes: &[u8]) -> Result<DurableRecord, RecordError> {
     let damaged = |damage: String| RecordError::Damaged { file: path.to_path_buf(), damage };
     let torn = || damaged(format!("it ends after {} bytes", bytes.len()));
     if bytes.is_empty() {
