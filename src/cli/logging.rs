@@ -33,6 +33,8 @@
 //! | `waiting` | info | view server | | what is missing until two copies are synced |
 //! | `complete` | info | view server | | two copies, both synced |
 //! | `observer_ended` | error | client | error | the task that asks for `client watch` has ended |
+//! | `record_waits` | error | view server | | no room for the record: nothing is decided until there is |
+//! | `record_written` | info | view server | | there is room again, and the record is durable |
 //! | `timer_stuck` | error | all | | a timer did not advance: a bug |
 //! | `client_ended` | error | client library | error | the task that drives the client has ended |
 //!

@@ -18,10 +18,11 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep};
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 
 use crate::protocol::message::Message;
 use crate::protocol::transport::Transport;
+use crate::protocol::view_server::DurableRecord;
 use crate::protocol::{Effect, Outbox, Process};
 use crate::runtime::calls::{Call, Calls, HandlesGone, Totals};
 use crate::runtime::clock::now;
@@ -42,6 +43,8 @@ const CALLS_PER_TURN: usize = 32;
 /// Longest sleep. Sleeping does not count the time in which the machine is suspended, and the
 /// process's clock does.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// Time between two looks for room on a disk that had none.
+const ROOM_POLL: Duration = Duration::from_millis(100);
 /// No UDP payload is larger, so that none is ever cut off.
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -60,6 +63,7 @@ pub enum RunError {
 /// open then, or when an error ends the loop, are answered with none.
 ///
 /// Blocks its thread while a record is made durable: the process could not go on meanwhile anyway.
+/// While there is no room for one, others run.
 ///
 /// # Errors
 /// When the process stops itself, or its record cannot be written. Never because of the network.
@@ -168,6 +172,30 @@ pub(super) async fn drive<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + 
             // one thread the callers, and the signal that ends the program, would wait for ever.
             tokio::task::yield_now().await;
             worked = 0;
+        }
+    }
+}
+
+/// Makes the record durable; as long as there is no room for it, waits and does nothing else. The
+/// servers and their clients go on meanwhile, only failover waits; and a view server that ended
+/// instead could not begin again before there is room either.
+async fn persist(file: &RecordFile, record: &DurableRecord) -> Result<(), RecordError> {
+    let mut waits = false;
+    loop {
+        match file.persist(record) {
+            Ok(()) => {
+                if waits {
+                    info!(event = "record_written", "there is room for the record again");
+                }
+                return Ok(());
+            }
+            Err(error @ RecordError::NoRoom { .. }) => {
+                if !std::mem::replace(&mut waits, true) {
+                    error!(event = "record_waits", "{error}; until then nothing is decided");
+                }
+                sleep(ROOM_POLL).await;
+            }
+            Err(error) => return Err(error),
         }
     }
 }
@@ -287,7 +315,7 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
                 Effect::Persist(record) => {
                     // What came before need not wait for the disk, and leases run meanwhile.
                     self.outgoing.flush().await;
-                    self.record.persist(&record)?;
+                    persist(&self.record, &record).await?;
                 }
                 Effect::Answer(call, answer) => self.calls.answer(call, answer),
                 Effect::Stop(explanation) => {

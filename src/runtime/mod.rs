@@ -26,7 +26,8 @@
 //! | binding fails | [`BindError`]: address, cause and remedy; the caller ends with exit code 1 |
 //! | whoever asks for metrics misbehaves | the connection is closed ([`http`]) |
 //! | the record cannot be read at start | [`RecordError`]: file, cause and remedy |
-//! | the record cannot be written | [`RunError::Record`]: the loop ends and sends nothing more |
+//! | there is no room for the record | said once; the loop waits for it and does nothing else |
+//! | the record cannot be written otherwise | [`RunError::Record`]: the loop ends and sends nothing more |
 //! | the process gives up | [`RunError::Stopped`], after everything before it was sent |
 //! | an invariant is broken | panic, also in release |
 //!

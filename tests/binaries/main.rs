@@ -10,6 +10,7 @@ mod support;
 
 mod client_commands;
 mod data_loss;
+mod disk;
 mod dumping;
 mod failover;
 mod histories;
