@@ -17,12 +17,13 @@ use crate::protocol::counts::Fate;
 use crate::protocol::message::{
     Ack, Ask, FailReason, Link, Offer, Outcome, Report, ReportKind, Request, TransferAck,
 };
+use crate::protocol::server::Answer;
 use crate::protocol::server::intake::{Asker, Intake, Reception, plain_failure};
+use crate::protocol::server::plain::PlainRequest;
 use crate::protocol::server::reads::{self, Question, Read, Reads};
 use crate::protocol::server::replication::{Pipeline, Wire};
 use crate::protocol::server::snapshots::{Opened, Snapshots};
 use crate::protocol::server::state_transfer::Sender;
-use crate::protocol::server::{Answer, PlainRequest};
 use crate::protocol::view::{Member, Record};
 use crate::protocol::{Effect, Outbox};
 use crate::time::Timestamp;
@@ -485,8 +486,9 @@ impl Primary {
     fn apply_up_to(&mut self, committed: OperationNumber, limits: &Limits) -> Vec<AppliedAnswer> {
         let mut answers = Vec::new();
         while self.replica.applied() < committed {
-            if let Some(Operation::Write { command, .. }) =
-                self.replica.operation(self.replica.applied().next())
+            if self.snapshots.is_open()
+                && let Some(Operation::Write { command, .. }) =
+                    self.replica.operation(self.replica.applied().next())
             {
                 self.snapshots.before(command, &self.replica, limits);
             }

@@ -116,6 +116,11 @@ impl Snapshots {
         }
     }
 
+    /// Whether anything is read, and [`Snapshots::before`] has to know what is executed.
+    pub fn is_open(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// A command is about to be executed.
     pub fn before(&mut self, command: &Command, replica: &Replica, limits: &Limits) {
         if let Some(reading) = &mut self.0
