@@ -333,6 +333,8 @@ pub enum FailReason {
     NotPrimary,
     /// Too much is waiting; try again a little later.
     Busy,
+    /// A server has reached its limit of memory. What makes the store no larger is executed.
+    OutOfMemory,
     /// The key, the value or the answer exceeds a limit.
     TooLarge,
     /// The command is unknown or lacks a field.
@@ -502,6 +504,9 @@ pub struct Ack {
     pub received: OperationNumber,
     /// Highest barrier received in this view.
     pub barrier: u64,
+    /// Bytes that the copy may take here; none without a limit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub memory_max: Option<u64>,
 }
 
 /// See [`Message::NewerView`].
@@ -520,6 +525,9 @@ pub struct Offer {
     pub link: Link,
     /// The last operation of a complete copy and the digest there; none if there is no such copy.
     pub copy: Option<(OperationNumber, u64)>,
+    /// As in [`Ack`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub memory_max: Option<u64>,
 }
 
 /// See [`Message::Verdict`]. Given once an attempt; repeated for a repeated offer.
@@ -715,6 +723,9 @@ pub enum Outcome {
     NotANumber,
     /// Final: an `incr` has changed nothing; the sum is beyond 64 bits.
     Overflow,
+    /// Final: nothing was executed; a server has reached its limit of memory. What makes the store
+    /// no larger is executed.
+    OutOfMemory,
     /// Final: the length of the list; 0 for a missing key.
     Length(u64),
     /// Final: keys in order.

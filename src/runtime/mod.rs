@@ -67,7 +67,11 @@ pub mod record_file;
 pub mod socket;
 pub mod spin;
 
+use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Read};
+
+use crate::protocol::transport::Secret;
 
 pub use calls::{Calls, Handle, Totals, channel};
 pub use client::{Client, ClientOptions, ConnectError};
@@ -86,6 +90,16 @@ pub fn random_u64() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// What nobody else can know, from the operating system.
+///
+/// # Errors
+/// When the system gives no randomness.
+pub fn secret() -> io::Result<Secret> {
+    let mut bytes = [[0; 8]; 2];
+    File::open("/dev/urandom")?.read_exact(bytes.as_flattened_mut())?;
+    Ok(Secret(bytes.map(u64::from_le_bytes)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,5 +112,10 @@ mod tests {
         drawn.sort_unstable();
         drawn.dedup();
         assert_eq!(drawn.len(), 200);
+    }
+
+    #[test]
+    fn every_secret_is_another_one() {
+        assert_ne!(secret().unwrap().0, secret().unwrap().0);
     }
 }

@@ -53,6 +53,7 @@ pub fn page(answer: Answer, totals: &Totals) -> Option<Page> {
     writer.value("pbkv_pings_sent_total", counts.pings);
     writer.value("pbkv_pongs_heard_total", counts.pongs);
     writer.value("pbkv_pongs_ignored_total", counts.stray_pongs);
+    writer.value("pbkv_strange_messages_total", counts.strange_messages);
     writer.value("pbkv_servers_refused_total", counts.refused_servers);
     Some(Page { text: writer.finish(), ready })
 }

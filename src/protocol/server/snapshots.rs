@@ -133,6 +133,13 @@ impl Snapshots {
         }
     }
 
+    /// Bytes that are kept for the reader.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let snapshot = self.0.as_ref().and_then(|reading| reading.snapshot.as_ref());
+        snapshot.map_or(0, Snapshot::bytes)
+    }
+
     /// Gives up what nobody reads any more.
     pub fn on_timeout(&mut self, now: Timestamp) {
         if self.0.as_ref().is_some_and(|reading| now.since(reading.last_asked) >= IDLE) {

@@ -165,9 +165,9 @@ impl Proofs {
 
     /// Takes a `retry`. Returns whether its token is new.
     pub(super) fn learn(&mut self, from: SocketAddr, retry: Retry) -> bool {
-        let was_sent = retry.of.is_some_and(|of| {
-            self.recent.get(&from).is_some_and(|recent| recent.contains(&of))
-        });
+        let was_sent = retry
+            .of
+            .is_some_and(|of| self.recent.get(&from).is_some_and(|recent| recent.contains(&of)));
         if !was_sent || retry.token >> TOKEN_BITS != 0 {
             return false;
         }

@@ -34,6 +34,7 @@ use tracing::{error, info, warn};
 use crate::config::{Timing, lease_wait};
 use crate::protocol::counts::Cause;
 use crate::protocol::message::{Message, Ping, Pong, Refused, ReportKind};
+use crate::protocol::sources::Sources;
 use crate::protocol::view::{Member, Micros, Phase, Record, Shown};
 use crate::protocol::view_server::changes::Changes;
 use crate::protocol::view_server::handover::Handover;
@@ -44,7 +45,7 @@ use crate::protocol::view_server::recovery::Recovery;
 use crate::protocol::view_server::roster::{Heard, Nonce, Roster};
 use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
-use crate::types::{CallId, Epoch, Incarnation, ServerId};
+use crate::types::{COUNT_MAX, CallId, Epoch, Incarnation, ServerId};
 
 pub use changes::{CHANGES, ViewChange};
 
@@ -69,6 +70,8 @@ pub struct ViewServerConfig {
     pub timing: Timing,
     /// Servers of the hosts file, if there is one.
     pub hosts: BTreeMap<ServerId, SocketAddr>,
+    /// From where the answers of servers count.
+    pub sources: Sources,
 }
 
 /// What can be asked at the view server's own terminal.
@@ -505,8 +508,23 @@ impl ViewServer {
         self.enact(next, (cause, &reason), now, outbox);
     }
 
-    fn on_pong(&mut self, now: Timestamp, mut pong: Pong, outbox: &mut Outbox<Answer>) {
+    fn on_pong(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        mut pong: Pong,
+        outbox: &mut Outbox<Answer>,
+    ) {
         if pong.to != self.config.incarnation {
+            return;
+        }
+        let is_strange = match self.config.sources {
+            Sources::Any => false,
+            Sources::Known => !self.roster.was_pinged(&pong, from),
+        };
+        // Nothing could be drawn above such an epoch: somebody would wait for it for ever.
+        if is_strange || pong.promised.0 >= COUNT_MAX {
+            outbox.counts.strange_messages += 1;
             return;
         }
         let (from, promised, adopted) = (pong.from, pong.promised, pong.adopted);
@@ -599,7 +617,7 @@ impl Process for ViewServer {
                 }
                 self.roster.on_announce(now, &self.config.timing, from, &announce);
             }
-            Message::Pong(pong) => self.on_pong(now, *pong, outbox),
+            Message::Pong(pong) => self.on_pong(now, from, *pong, outbox),
             Message::GetView(_) => {
                 outbox.send(from, Message::ViewAnswer(Box::new((&self.shown(now)).into())));
             }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::config::Timing;
 use crate::protocol::message::{Announce, Pong, Report};
+use crate::protocol::sources::is_at;
 use crate::protocol::view::{Member, Record, Stamp};
 use crate::time::Timestamp;
 use crate::types::{Epoch, HistoryId, Incarnation, ServerId};
@@ -70,6 +71,7 @@ struct SentPing {
     nonce: Nonce,
     to: Option<Incarnation>,
     at: Timestamp,
+    address: SocketAddr,
 }
 
 /// One server: an id, the process that bears it, and maybe another that claims it.
@@ -121,11 +123,17 @@ impl Tracked {
         Some((challenger.address, self.address))
     }
 
-    fn note_ping(&mut self, now: Timestamp, nonce: Nonce, to: Option<Incarnation>) {
+    fn note_ping(
+        &mut self,
+        now: Timestamp,
+        nonce: Nonce,
+        to: Option<Incarnation>,
+        address: SocketAddr,
+    ) {
         if self.pings.len() == RECENT_PINGS as usize {
             self.pings.pop_front();
         }
-        self.pings.push_back(SentPing { nonce, to, at: now });
+        self.pings.push_back(SentPing { nonce, to, at: now, address });
     }
 
     /// Takes the ping that a pong answers; none if it was not asked, or too long ago.
@@ -358,6 +366,15 @@ impl Roster {
         tracked.hasten(now, timing);
     }
 
+    /// Whether the ping that this one answers was sent to where it comes from.
+    #[must_use]
+    pub fn was_pinged(&self, pong: &Pong, from: SocketAddr) -> bool {
+        self.servers.get(&pong.id).is_some_and(|tracked| {
+            let mut pings = tracked.pings.iter();
+            pings.any(|ping| ping.nonce == pong.nonce && is_at(ping.address, None, from))
+        })
+    }
+
     /// Takes a pong.
     pub fn on_pong(&mut self, now: Timestamp, timing: &Timing, pong: Pong) -> Heard {
         let Some(tracked) = self.servers.get_mut(&pong.id) else { return Heard::Nothing };
@@ -473,7 +490,7 @@ impl Roster {
             }
             for (address, to) in targets {
                 self.last_nonce += 1;
-                tracked.note_ping(now, self.last_nonce, to);
+                tracked.note_ping(now, self.last_nonce, to, address);
                 due.push((address, to, self.last_nonce));
             }
             (tracked.pinged, tracked.hastened) = (now, false);

@@ -64,7 +64,10 @@ impl Store {
                     let entries = entries.iter().map(|(key, list)| (key.to_string(), texts(list)));
                     self.lists.extend(entries);
                 }
-                Command::Remove { .. } | Command::Cas(_) | Command::Incr { .. } => {
+                Command::Remove { .. }
+                | Command::Cas(_)
+                | Command::Incr { .. }
+                | Command::Refused => {
                     panic!("a load puts and appends")
                 }
             }

@@ -12,6 +12,7 @@ use crate::kv::replica::Replica;
 use crate::protocol::counts::Counts;
 use crate::protocol::message::{Ask, Message, Outcome, PageRequest, Pong, Request};
 use crate::protocol::server::{Answer, Server, ServerConfig};
+use crate::protocol::sources::Sources;
 use crate::protocol::view::{Member, Micros, Phase, Record, View};
 use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
@@ -187,6 +188,7 @@ impl Bench {
             view_server: address(0),
             advertise: None,
             limits: self.limits,
+            sources: Sources::Known,
         };
         Server::new(self.now, config)
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::config::Timing;
 use crate::protocol::message::{Announce, Message, Ping, ViewReply, ViewRequest};
+use crate::protocol::sources::Sources;
 use crate::protocol::view::{Phase, Record, View};
 use crate::protocol::view_server::{
     Answer, Command, DurableRecord, Status, ViewServer, ViewServerConfig,
@@ -72,7 +73,12 @@ impl Bench {
     pub fn with(timing: Timing) -> Bench {
         let now = Timestamp(1_000_000_000);
         let incarnation = Incarnation(1);
-        let config = ViewServerConfig { incarnation, timing, hosts: BTreeMap::new() };
+        let config = ViewServerConfig {
+            incarnation,
+            timing,
+            hosts: BTreeMap::new(),
+            sources: Sources::Known,
+        };
         Bench {
             now,
             view_server: ViewServer::new(now, config, None),
@@ -158,7 +164,12 @@ impl Bench {
     pub fn restart_view_server(&mut self, keeps_record: bool, timing: Timing) {
         self.incarnations += 1;
         let incarnation = Incarnation(self.incarnations);
-        let config = ViewServerConfig { incarnation, timing, hosts: BTreeMap::new() };
+        let config = ViewServerConfig {
+            incarnation,
+            timing,
+            hosts: BTreeMap::new(),
+            sources: Sources::Known,
+        };
         let durable = self.persisted.last().cloned().filter(|_| keeps_record);
         self.timing = timing;
         self.incarnation = incarnation;
