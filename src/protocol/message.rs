@@ -165,6 +165,37 @@ impl Message {
         }
     }
 
+    /// The header of a message between two kv servers that share a view.
+    #[must_use]
+    pub fn link(&self) -> Option<&Link> {
+        match self {
+            Message::Replicate(Replicate { link, .. })
+            | Message::Ack(Ack { link, .. })
+            | Message::Offer(Offer { link, .. })
+            | Message::Verdict(Verdict { link, .. })
+            | Message::Transfer(Transfer { link, .. })
+            | Message::TransferAck(TransferAck { link, .. }) => Some(link),
+            Message::GetView(_)
+            | Message::ViewAnswer(_)
+            | Message::ClientRequest(_)
+            | Message::Success(_)
+            | Message::Fail(_)
+            | Message::Probe(_)
+            | Message::ProbeAnswer(_)
+            | Message::Announce(_)
+            | Message::Refused(_)
+            | Message::Ping(_)
+            | Message::Pong(_)
+            | Message::NewerView(_)
+            | Message::ViewRequest(_)
+            | Message::ViewReply(_)
+            | Message::Request(_)
+            | Message::Reply(_)
+            | Message::StatusRequest(_)
+            | Message::StatusReply(_) => None,
+        }
+    }
+
     /// Who may send it.
     #[must_use]
     pub fn speaker(&self) -> Speaker {

@@ -13,6 +13,7 @@ mod data_loss;
 mod dumping;
 mod failover;
 mod histories;
+mod hostile;
 mod launching;
 mod measuring;
 mod metrics;

@@ -6,6 +6,7 @@
 //! process wrote to stderr.
 
 pub mod cluster;
+pub mod hostile;
 pub mod logs;
 pub mod person;
 pub mod plain;

@@ -29,6 +29,7 @@ pub fn page(answer: Answer, totals: &Totals) -> Option<Page> {
     writer.value("pbkv_view_epoch", status.shown.view.epoch.0);
     writer.transport(totals);
 
+    writer.value("pbkv_strange_messages_total", counts.strange_messages);
     let phases = [("recovering", None), ("proposed", Some(Phase::Proposed))];
     let phases = phases.into_iter().chain([("active", Some(Phase::Active))]);
     writer
@@ -53,7 +54,6 @@ pub fn page(answer: Answer, totals: &Totals) -> Option<Page> {
     writer.value("pbkv_pings_sent_total", counts.pings);
     writer.value("pbkv_pongs_heard_total", counts.pongs);
     writer.value("pbkv_pongs_ignored_total", counts.stray_pongs);
-    writer.value("pbkv_strange_messages_total", counts.strange_messages);
     writer.value("pbkv_servers_refused_total", counts.refused_servers);
     Some(Page { text: writer.finish(), ready })
 }

@@ -509,6 +509,10 @@ impl Process for Server {
         self.begin_turn(now);
         if !self.may_say(from, &message) {
             outbox.counts.strange_messages += 1;
+            // A former member is told what it has missed, as it is where its address is known.
+            if let Some(link) = message.link() {
+                self.check_link(from, link, outbox);
+            }
             return;
         }
         match message {

@@ -11,5 +11,6 @@ mod joins;
 mod leases;
 mod recovery;
 mod reset;
+mod strangers;
 mod switchover;
 mod views;

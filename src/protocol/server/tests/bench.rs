@@ -202,6 +202,11 @@ impl Bench {
         &self.servers[index - 1]
     }
 
+    /// From now on a copy may take so much memory there.
+    pub fn limit_memory(&mut self, index: usize, bytes: usize) {
+        self.servers[index - 1].config.limits.memory_bytes = Some(bytes);
+    }
+
     pub fn counts(&self, index: usize) -> &Counts {
         &self.counts[index - 1]
     }

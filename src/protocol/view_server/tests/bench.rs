@@ -262,6 +262,14 @@ impl Bench {
         self.carry_out(outbox);
     }
 
+    /// The view server gets this now, and must take no notice of it.
+    pub fn tell_unheard(&mut self, from: SocketAddr, message: Message) {
+        let mut outbox = Outbox::default();
+        self.view_server.handle_message(self.now, from, message, &mut outbox);
+        assert_eq!(outbox.counts.pongs, 0);
+        self.carry_out(outbox);
+    }
+
     /// Every message that was ever told arrives again.
     pub fn replay_everything(&mut self) {
         for (from, message) in self.told.clone() {
