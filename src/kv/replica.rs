@@ -158,7 +158,8 @@ impl Replica {
                     }
                     Standing::Executed(result) => result,
                     Standing::Acknowledged => OperationResult::Done,
-                    // An earlier operation of the log evicted the session.
+                    // An earlier operation of the log evicted the session; none is numbered before
+                    // its turn.
                     Standing::Unknown | Standing::Early => OperationResult::SessionExpired,
                 };
                 (result, standing == Standing::Next, Vec::new())
@@ -198,7 +199,7 @@ impl Replica {
             + self.log_bytes
     }
 
-    /// Bytes of the operations after this one, roughly.
+    /// Bytes of the operations in the log, roughly.
     #[must_use]
     pub fn log_bytes(&self) -> usize {
         self.log_bytes

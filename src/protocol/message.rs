@@ -434,6 +434,10 @@ pub struct Ping {
     pub heard: Option<u64>,
     /// Grants a read lease from when that pong was sent.
     pub grants_lease: bool,
+    /// Another process has borne the receiver's id since, and the record does without the receiver:
+    /// it never counts again as what it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub superseded: bool,
 }
 
 /// See [`Message::Pong`].
@@ -453,7 +457,7 @@ pub struct Pong {
     pub address: Option<SocketAddr>,
     /// The history the server has heard of.
     pub history: Option<HistoryId>,
-    /// It holds a copy (complete or not) of that history, which nobody but it may give up.
+    /// It holds a complete copy of that history, which nobody but it may give up.
     pub holds_copy: bool,
     /// The highest epoch it has promised or adopted.
     pub promised: Epoch,

@@ -28,5 +28,6 @@ mod screens;
 mod server_commands;
 mod sizes;
 mod switchover;
+mod typing_ahead;
 mod view_server;
 mod wire;

@@ -442,3 +442,27 @@ fn a_backup_that_was_silent_first_is_not_left_out_for_a_primary_that_died_meanwh
     run::settle(&mut world, until);
     assert_sound(&mut world);
 }
+
+/// Sequence: 1. a spare is stopped .. 2. another process with its id takes its place, and ends ..
+/// 3. the spare runs again .. 4. the backup dies: only the spare is there to join.
+#[test]
+fn a_spare_whose_id_another_process_bore_for_a_while_joins_again() {
+    let mut world = paired(1);
+    let (primary, backup) = (role(&world, false), role(&world, true));
+    let spare = (1..=3).find(|node| *node != primary && *node != backup).expect("three servers");
+    let old = world.old_server();
+    world.replace_server(spare, 60_000 * MS);
+    world.nodes[old].paused_until = world.now + 1_000 * MS;
+    world.replan(old);
+    world.run_until(world.now + 900 * MS);
+    world.crash(spare);
+    world.run_until(world.now + 1_000 * MS);
+    world.crash(backup);
+    run_until(&mut world, 5_000 * MS, |world| {
+        let record = world.truth.as_ref().map(|truth| &truth.record);
+        let backup = record.and_then(|record| record.view.backup.as_ref());
+        backup.is_some_and(|backup| world.node_of(backup.incarnation) == Some(old))
+    });
+    assert_eq!(world.counts.of(Count::BegunAgain), 1, "{}", world.trace);
+    assert_sound_so_far(&world);
+}

@@ -271,7 +271,6 @@ impl World {
         deadline: Instant,
     ) -> CallId {
         let call = CallId(self.workload.calls.len() as u64);
-        let called = self.moment();
         let name = self.workload.key(key);
         let mut text = call.0.to_string();
         if self.plan.value_bytes_most > 0 {
@@ -295,8 +294,22 @@ impl World {
                 linearizability::Action::Remove,
             ),
         };
+        let command = Command { action, deadline: Duration::from_nanos(deadline) };
+        self.enter((client, lane, key), seen, None, command)
+    }
+
+    /// Notes an operation of a client and its lane on a key as called, and hands it over.
+    fn enter(
+        &mut self,
+        (client, lane, key): (usize, usize, usize),
+        seen: linearizability::Action,
+        special: Option<(Special, Told)>,
+        command: Command,
+    ) -> CallId {
+        let call = CallId(self.workload.calls.len() as u64);
+        let called = self.moment();
         let incarnation = self.nodes[client].incarnation;
-        let at = self.now;
+        let (at, action) = (self.now, &command.action);
         self.trace.say(at, || format!("{} asks {call:?} {action:?}", self.nodes[client].name));
         self.workload.calls.push(Call {
             client,
@@ -305,12 +318,11 @@ impl World {
             key,
             generation: self.workload.generation,
             operation: Operation { process: incarnation.0, called, answered: None, action: seen },
-            special: None,
+            special,
             fate: Fate::Open,
             expired: false,
         });
-        let deadline = Duration::from_nanos(deadline);
-        self.command(client, call, Command { action, deadline });
+        self.command(client, call, command);
         call
     }
 
@@ -377,29 +389,13 @@ impl World {
         deadline: Instant,
     ) -> CallId {
         let call = CallId(self.workload.calls.len() as u64);
-        let called = self.moment();
         let names = self.workload.names(key);
         let padding = self.random.below(self.plan.value_bytes_most);
         let padding: String = (0..padding).map(|_| 'x').collect();
         let value = Value::from(&*format!("{}:{padding}", call.0));
         let (action, seen) = special.action(&names, value, call.0);
-        let incarnation = self.nodes[client].incarnation;
-        let at = self.now;
-        self.trace.say(at, || format!("{} asks {call:?} {action:?}", self.nodes[client].name));
-        self.workload.calls.push(Call {
-            client,
-            lane,
-            incarnation,
-            key,
-            generation: self.workload.generation,
-            operation: Operation { process: incarnation.0, called, answered: None, action: seen },
-            special: Some((special, Told::Nothing)),
-            fate: Fate::Open,
-            expired: false,
-        });
-        let deadline = Duration::from_nanos(deadline);
-        self.command(client, call, Command { action, deadline });
-        call
+        let command = Command { action, deadline: Duration::from_nanos(deadline) };
+        self.enter((client, lane, key), seen, Some((special, Told::Nothing)), command)
     }
 
     /// Notes what a special operation was told.

@@ -74,6 +74,7 @@ impl World {
             promise: None,
             heard,
             grants_lease: true,
+            superseded: false,
         };
         let message = Message::Ping(Box::new(ping));
         Arc::make_mut(&mut state.network).send(Packet { from: VIEW_SERVER, to: index, message });

@@ -114,6 +114,7 @@ pub fn ping(from: Incarnation, to: Incarnation, record: Option<Record>) -> Messa
         promise: None,
         heard: None,
         grants_lease: false,
+        superseded: false,
     }))
 }
 

@@ -18,11 +18,10 @@ use clap::Parser;
 use tokio::runtime::Handle;
 
 use self::format::{Totals, Writer};
-use crate::cli::bench::Connection;
 use crate::cli::client_answer::Form;
 use crate::cli::flags::parse_address;
 use crate::cli::serve::on_own_thread;
-use crate::cli::setup::{self, HostsFile};
+use crate::cli::setup::Connection;
 use crate::cli::{CliError, runtime};
 use crate::protocol::client::{Failure, FailureReason};
 use crate::protocol::message::SnapshotRefusal;
@@ -111,8 +110,7 @@ fn connected(
     view_server: Option<SocketAddr>,
     work: impl FnOnce(Client, Handle) -> Result<ExitCode, CliError> + Send + 'static,
 ) -> Result<ExitCode, CliError> {
-    let hosts = HostsFile::from_environment(hosts.or(connection.hosts));
-    let view_server = setup::client(&hosts, view_server.or(connection.view_server))?;
+    let view_server = connection.whom(hosts, view_server)?;
     let options =
         ClientOptions { deadline: connection.deadline, ..ClientOptions::new(view_server) };
     runtime()?.block_on(async {

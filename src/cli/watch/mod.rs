@@ -27,10 +27,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use self::picture::Picture;
 use self::probe::Probe;
 use self::screen::Screen;
-use crate::cli::bench::Connection;
 use crate::cli::client_answer::Form;
 use crate::cli::flags::{parse_address, parse_time};
-use crate::cli::setup::{self, HostsFile};
+use crate::cli::setup::Connection;
 use crate::cli::style::{Style, is_dumb};
 use crate::cli::{CliError, runtime};
 use crate::runtime::{Client, ClientOptions, Observer};
@@ -78,10 +77,7 @@ pub fn run(words: &[String], form: Form, connection: Connection) -> Result<ExitC
         Ok(flags) => flags,
         Err(error) => return Ok(super::tell_usage(&error)),
     };
-    let hosts = HostsFile::from_environment(flags.hosts.clone().or(connection.hosts));
-    let view_server =
-        flags.view_server.or(connection.view_server.filter(|_| flags.hosts.is_none()));
-    let view_server = setup::client(&hosts, view_server)?;
+    let view_server = connection.whom(flags.hosts.clone(), flags.view_server)?;
     let form = if flags.json { Form::Json } else { form };
     runtime()?.block_on(watch(&flags, form, view_server))
 }

@@ -107,9 +107,7 @@ impl ClientProcess {
                 Some(_) | None => false,
             },
             Outcome::Snapshot(page) => match self.wanted(purpose) {
-                Some((ticket, Wanted::Snapshot(_)))
-                    if !page.parts.is_empty() || page.next.is_none() =>
-                {
+                Some((ticket, Wanted::Snapshot(_))) => {
                     let completed = Completed::Snapshot(Box::new(page));
                     self.complete_read(now, id, ticket, completed, outbox)
                 }

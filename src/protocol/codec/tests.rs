@@ -8,7 +8,8 @@ use crate::kv::snapshot::{Part, Position};
 use crate::kv::transfer::Item;
 use crate::protocol::message::*;
 use crate::protocol::status::{
-    ChangeLine, ClusterStatus, CopyStatus, ServerLine, Status, StatusReply, StatusRequest,
+    ChangeLine, ClusterStatus, CopyStatus, Load, ServerLine, Status, StatusReply, StatusRequest,
+    Work,
 };
 use crate::protocol::view::{Member, Micros, Phase, Record, Shown, Stamp, View};
 use crate::types::{
@@ -120,6 +121,7 @@ fn samples() -> Vec<Message> {
             promise: Some(Epoch(1, 2)),
             heard: Some(3),
             grants_lease: true,
+            superseded: true,
         })),
         Message::Pong(Box::new(Pong {
             id: ServerId::from("s1"),
@@ -376,6 +378,10 @@ fn statuses() -> [Status; 2] {
         synced: true,
         keys: 4,
         operations: OperationNumber(5),
+        load: Some(Load {
+            reads: Work { done: 7, buckets: vec![0, 7] },
+            writes: Work { done: 1, buckets: vec![] },
+        }),
     };
     [Status::ViewServer(Box::new(cluster)), Status::Server(Box::new(copy))]
 }

@@ -243,13 +243,11 @@ impl Intake {
         }
         if origin.number > turn.logged.next() {
             let in_window = origin.number.0 - executed.0 <= limits.session_window;
-            let size = command.size();
             if turn.early.contains_key(&origin.number) {
                 return Reception::Repeated;
             }
-            if in_window && self.early_bytes + size <= limits.backlog_bytes {
-                self.early_bytes += size;
-                turn.early.insert(origin.number, (origin, command, asker));
+            if in_window {
+                self.keep_early(origin, command, asker, limits.backlog_bytes);
             }
             return Reception::Waits;
         }
@@ -268,6 +266,25 @@ impl Intake {
             }
         }
         Reception::Waits
+    }
+
+    /// Keeps what came before its turn. Where there is no room, the oldest sessions make it: one of
+    /// them may belong to a client that died between two requests, and its gap is never filled.
+    fn keep_early(&mut self, origin: Origin, command: Command, asker: Asker, limit: usize) {
+        let size = command.size();
+        let others = self.turns.iter_mut().filter(|(session, _)| **session != origin.session);
+        for (_, turn) in others {
+            if self.early_bytes + size <= limit {
+                break;
+            }
+            let early = std::mem::take(&mut turn.early);
+            self.early_bytes -= early.values().map(|(_, command, _)| command.size()).sum::<usize>();
+        }
+        if self.early_bytes + size <= limit {
+            self.early_bytes += size;
+            let turn = self.turns.entry(origin.session).or_default();
+            turn.early.insert(origin.number, (origin, command, asker));
+        }
     }
 
     /// An operation was applied: forgets what was pending of it. Returns who waits for it, and the

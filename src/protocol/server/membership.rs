@@ -7,7 +7,8 @@
 //! A promise is never taken back: the view server that it was given to may have counted it. If that
 //! one is gone before it wrote its first record, a server on which nothing rests *begins again*, as
 //! if it had been started anew: its next incarnation has promised nothing, and no report of the
-//! former one stands for it.
+//! former one stands for it. So does a server whose id another process bore for a while: a
+//! superseded incarnation never counts again.
 
 use std::collections::VecDeque;
 
@@ -41,7 +42,7 @@ pub struct Membership {
     refusing: Option<Timestamp>,
     /// Timing, as the view server says; the default before it is heard.
     timing: Timing,
-    /// When a ping of the view server last arrived.
+    /// When a ping last arrived that names a recent pong of this process.
     heard: Option<Timestamp>,
     announce_at: Timestamp,
     announces: u32,
@@ -59,8 +60,17 @@ pub struct Pinged {
     pub adopt: Option<Record>,
     /// A read lease until this time, if the adopted view is still the ping's.
     pub lease: Option<Timestamp>,
-    /// Nothing rests on this server, and its promise keeps it out for good: begin again.
-    pub begin_again: bool,
+    /// Nothing rests on this server, and as what it is it will never count: begin again.
+    pub begin_again: Option<Why>,
+}
+
+/// Why a server begins again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// What it has promised keeps it out for good.
+    Promised,
+    /// Another process has borne its id.
+    Superseded,
 }
 
 impl Membership {
@@ -181,8 +191,25 @@ impl Membership {
         let is_kept_out = self
             .refusing
             .is_some_and(|since| now.since(since) >= self.timing.dead_after() * PATIENCE);
-        let is_free = !holds_copy && ping.record.as_ref().is_some_and(|it| !it.rests_on(me));
-        Pinged { adopt, lease, begin_again: is_kept_out && is_free }
+        let is_free = ping.record.as_ref().is_some_and(|record| !record.rests_on(me));
+        // A copy is given up only for a record of its own history that is as new as its own, and
+        // that no promise keeps it from adopting: whoever the promise was for may have counted it.
+        let is_behind = |record: &Record| {
+            self.record.as_ref().is_some_and(|known| known.history == record.history)
+                && Some(record.stamp()) >= self.stamp()
+                && record.view.id.epoch >= self.promised
+        };
+        let may_forget = !holds_copy || ping.record.as_ref().is_some_and(is_behind);
+        let begin_again = if !is_free {
+            None
+        } else if is_kept_out && !holds_copy {
+            Some(Why::Promised)
+        } else if ping.superseded && is_live && may_forget {
+            Some(Why::Superseded)
+        } else {
+            None
+        };
+        Pinged { adopt, lease, begin_again }
     }
 
     /// Whether somebody speaks whom the promise keeps this server from following. Whoever recovers

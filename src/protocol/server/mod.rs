@@ -43,7 +43,7 @@ use crate::protocol::message::{
 };
 use crate::protocol::server::backup::Backup;
 use crate::protocol::server::intake::{Asker, plain_failure};
-use crate::protocol::server::membership::Membership;
+use crate::protocol::server::membership::{Membership, Why};
 use crate::protocol::server::plain::{PlainRequest, plain_kind, plain_request};
 use crate::protocol::server::primary::{Primary, Scope};
 use crate::protocol::server::state_transfer::Joining;
@@ -278,8 +278,8 @@ impl Server {
         }
         let me = self.config.incarnation;
         let pinged = self.membership.on_ping(now, me, ping, self.holds_copy());
-        if pinged.begin_again {
-            return self.begin_again(now);
+        if let Some(why) = pinged.begin_again {
+            return self.begin_again(now, why);
         }
         if let Some(record) = pinged.adopt {
             self.adopt(now, record, outbox);
@@ -305,16 +305,19 @@ impl Server {
     }
 
     /// What a restart does: another incarnation, which knows nothing and has promised nothing.
-    fn begin_again(&mut self, now: Timestamp) {
+    fn begin_again(&mut self, now: Timestamp, why: Why) {
         let former = self.config.incarnation;
         let incarnation = former.next();
         *self = Server::new(now, ServerConfig { incarnation, ..self.config.clone() });
+        let reason = match why {
+            Why::Promised => "promised to follow a view server that is gone, and holds no data",
+            Why::Superseded => "another process has borne this id, and the cluster went on with it",
+        };
         warn!(
             event = "incarnation_renewed",
             %former,
             %incarnation,
-            "promised to follow a view server that is gone, and holds no data: begins again as \
-             another incarnation"
+            "{reason}: begins again as another incarnation, without data"
         );
     }
 
@@ -598,7 +601,7 @@ impl Process for Server {
                 outbox.send(from, Message::ProbeAnswer(answer));
             }
             Message::StatusRequest(request) => {
-                if let Some(reply) = self.status_reply(&request) {
+                if let Some(reply) = self.status_reply(&request, &outbox.counts) {
                     outbox.send(from, Message::StatusReply(reply.into()));
                 }
             }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::kv::command::{Key, Value};
 use crate::kv::replica::Replica;
+use crate::protocol::counts::Counts;
 use crate::protocol::server::{Role, Server, role_name};
-use crate::protocol::status::{self, CopyStatus, StatusReply, StatusRequest};
+use crate::protocol::status::{self, CopyStatus, Load, StatusReply, StatusRequest};
 use crate::protocol::view::Phase;
 use crate::time::Timestamp;
 use crate::types::{Incarnation, OperationNumber, ServerId};
@@ -204,11 +205,15 @@ impl Server {
         }
     }
 
-    pub(super) fn status_reply(&self, request: &StatusRequest) -> Option<StatusReply> {
-        request.budget()?;
+    pub(super) fn status_reply(
+        &self,
+        request: &StatusRequest,
+        counts: &Counts,
+    ) -> Option<StatusReply> {
+        let load = Load::within(request.budget()?, counts);
         let Status { id, incarnation, role, view, peer, synced, keys, operations, .. } =
             self.status();
-        let copy = CopyStatus { id, incarnation, role, view, peer, synced, keys, operations };
+        let copy = CopyStatus { id, incarnation, role, view, peer, synced, keys, operations, load };
         let status = status::Status::Server(Box::new(copy));
         Some(StatusReply { client: request.client, id: request.id, status })
     }

@@ -7,7 +7,7 @@
 //! everybody again before it judges anyone.
 //!
 //! Reading order: `roster` (who is alive), `judge` (what to do next), `recovery` (without a
-//! record), `handover` and `reset` (what the operator asks for), then this file, which carries it
+//! record), `superseded`, `handover` and `reset` (what the operator asks for), then this file, which carries it
 //! out; `queries`, `changes`, `explain`, `notices` and `telling` (what others are told). The
 //! counterpart of its pings is `protocol::server::membership`.
 
@@ -20,6 +20,7 @@ mod queries;
 mod recovery;
 mod reset;
 mod roster;
+mod superseded;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -60,6 +61,9 @@ pub struct DurableRecord {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub drained: BTreeMap<ServerId, Incarnation>,
 }
+
+/// Between two lines in the log about refused processes.
+const REFUSALS_SAID_EVERY: Duration = Duration::from_secs(1);
 
 /// How a view server is set up.
 #[derive(Clone, Debug)]
@@ -223,6 +227,8 @@ pub struct ViewServer {
     queries: Vec<Query>,
     /// What the operator has asked for and is not answered yet.
     handover: Option<Handover>,
+    /// When a refusal was last told to people.
+    refusal_said: Option<Timestamp>,
     /// Durable. Names the process: another one with the same id is not meant.
     drained: BTreeMap<ServerId, Incarnation>,
     /// Messages were taken in since anything was decided. What arrives together is judged
@@ -277,6 +283,7 @@ impl ViewServer {
             notices: Notices::default(),
             queries: Vec::new(),
             handover: None,
+            refusal_said: None,
             drained,
             decision_due: false,
         }
@@ -335,7 +342,11 @@ impl ViewServer {
                 continue;
             }
             outbox.counts.refused_servers += 1;
-            warn!(event = "server_refused", %address, %holder, "refused a second process with an id that is in use");
+            // Whoever announces ever others does not fill the disk with it.
+            if self.refusal_said.is_none_or(|said| now.since(said) >= REFUSALS_SAID_EVERY) {
+                self.refusal_said = Some(now);
+                warn!(event = "server_refused", %address, %holder, "refused a second process with an id that is in use");
+            }
             outbox.send(address, Message::Refused(Refused { to, holder }));
         }
         // A step may make the next one possible; a view needs no more than a few.
@@ -362,7 +373,8 @@ impl ViewServer {
         };
         let heard = to.and_then(|to| self.roster.newest_token(to));
         let (from, timing) = (self.config.incarnation, self.config.timing);
-        Ping { from, to, nonce, timing, record, promise, heard, grants_lease }
+        let superseded = false;
+        Ping { from, to, nonce, timing, record, promise, heard, grants_lease, superseded }
     }
 
     /// Grants the primary a lease from when it sent its newest pong. Never once a change of primary
@@ -511,7 +523,7 @@ impl ViewServer {
     fn on_pong(
         &mut self,
         now: Timestamp,
-        from: SocketAddr,
+        address: SocketAddr,
         mut pong: Pong,
         outbox: &mut Outbox<Answer>,
     ) {
@@ -520,7 +532,7 @@ impl ViewServer {
         }
         let is_strange = match self.config.sources {
             Sources::Any => false,
-            Sources::Known => !self.roster.was_pinged(&pong, from),
+            Sources::Known => !self.roster.was_pinged(&pong, address),
         };
         // Nothing could be drawn above such an epoch: somebody would wait for it for ever.
         if is_strange || pong.promised.0 >= COUNT_MAX {
@@ -531,11 +543,13 @@ impl ViewServer {
         let (history, holds_copy) = (pong.history, pong.holds_copy);
         let id = pong.id.clone();
         let record = pong.record.take();
+        let (at, token) = (pong.address.unwrap_or(address), pong.token);
         match self.roster.on_pong(now, &self.config.timing, pong) {
             Heard::Nothing => {
                 outbox.counts.stray_pongs += 1;
                 return;
             }
+            Heard::Superseded => return self.tell_superseded(at, from, token, adopted, outbox),
             Heard::Known | Heard::Challenger => outbox.counts.pongs += 1,
         }
         match &mut self.mode {
@@ -616,6 +630,7 @@ impl Process for ViewServer {
                     self.roster.readmit(now, &self.config.timing, &announce);
                 }
                 self.roster.on_announce(now, &self.config.timing, from, &announce);
+                self.ask_superseded(now, from, &announce, outbox);
             }
             Message::Pong(pong) => self.on_pong(now, from, *pong, outbox),
             Message::GetView(_) => {

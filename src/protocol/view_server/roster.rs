@@ -1,8 +1,9 @@
 //! Who is out there, and who is alive: identities, pings and pongs.
 //!
 //! Kept here: an incarnation counts once it has answered a fresh ping addressed to it; one that was
-//! superseded never counts again; while the known one still answers, a second process with its id
-//! is refused. Silence is counted from the last pong received. An announce proves nothing.
+//! superseded never counts again, unless the service has to wait for it; while the known one still
+//! answers, a second process with its id is refused. Silence is counted from the last pong
+//! received. An announce proves nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -15,14 +16,22 @@ use crate::protocol::view::{Member, Record, Stamp};
 use crate::time::Timestamp;
 use crate::types::{Epoch, HistoryId, Incarnation, ServerId};
 
-/// Pings that may be answered: older ones no longer count.
+/// No more pings than this go to a process within dead-after.
 const RECENT_PINGS: u32 = 64;
+/// Pings that may be answered: older ones no longer count. Two processes may be asked that claim one
+/// id, and a superseded one.
+const REMEMBERED_PINGS: usize = 4 * RECENT_PINGS as usize;
 /// Former processes of one id that are remembered, so that they never count again.
 const SUPERSEDED: usize = 64;
 /// Ids that are remembered. More are a mistake, or an attack.
 const SERVERS: usize = 1024;
+/// Ids under which nobody has answered yet, and which nobody has told us to expect. Whoever
+/// announces many makes room for the next one with them: a server that is there answers at once.
+const NEWCOMERS: usize = 64;
 /// A process that announced itself and does not answer for so long was a ghost.
 const CHALLENGE_MAX: Duration = Duration::from_secs(2);
+/// A process that was never there is not asked before this, unless it announces itself again.
+const GHOST_REST: Duration = Duration::from_secs(3600);
 /// Longest wait before a server whose joins failed is tried again.
 const DAMPING_MAX: Duration = Duration::from_secs(2);
 
@@ -81,6 +90,8 @@ pub struct Tracked {
     pub address: SocketAddr,
     /// None until a first process has answered.
     pub known: Option<Known>,
+    /// The hosts file or the record names it, or it has answered.
+    is_expected: bool,
     challenger: Option<Challenger>,
     superseded: VecDeque<Incarnation>,
     pings: VecDeque<SentPing>,
@@ -100,6 +111,7 @@ impl Tracked {
         Tracked {
             address,
             known: None,
+            is_expected: false,
             challenger: None,
             superseded: VecDeque::new(),
             pings: VecDeque::new(),
@@ -130,7 +142,7 @@ impl Tracked {
         to: Option<Incarnation>,
         address: SocketAddr,
     ) {
-        if self.pings.len() == RECENT_PINGS as usize {
+        if self.pings.len() == REMEMBERED_PINGS {
             self.pings.pop_front();
         }
         self.pings.push_back(SentPing { nonce, to, at: now, address });
@@ -183,6 +195,7 @@ impl Tracked {
             self.superseded.push_back(former.incarnation);
         }
         self.address = address;
+        self.is_expected = true;
         self.failed_joins = 0;
         self.joins_again = Timestamp::ZERO;
         let mut known = Known {
@@ -227,6 +240,8 @@ pub enum Heard {
     Known,
     /// A process whose id another one bears; that one may still answer.
     Challenger,
+    /// A process that was superseded. It counts no more than a silent one, but can be told.
+    Superseded,
 }
 
 /// All servers, and the pings to them.
@@ -241,7 +256,7 @@ pub struct Roster {
 impl Roster {
     /// Expects a server at an address. Nothing is known of a process there.
     pub fn expect(&mut self, now: Timestamp, id: ServerId, address: SocketAddr) {
-        self.servers.entry(id).or_insert_with(|| Tracked::new(address, now));
+        self.servers.entry(id).or_insert_with(|| Tracked::new(address, now)).is_expected = true;
     }
 
     /// Takes a process from a durable record as known, and listens for it from now on.
@@ -251,6 +266,7 @@ impl Roster {
             .entry(member.id.clone())
             .or_insert_with(|| Tracked::new(member.address, now));
         tracked.address = member.address;
+        tracked.is_expected = true;
         tracked.known = Some(Known {
             incarnation: member.incarnation,
             heard: now,
@@ -321,6 +337,47 @@ impl Roster {
         }
     }
 
+    /// A nonce for a ping whose answer does not matter.
+    pub fn spare_nonce(&mut self) -> Nonce {
+        self.last_nonce += 1;
+        self.last_nonce
+    }
+
+    /// Asks a superseded process that announced itself whether it is there: an announce alone may
+    /// be a ghost. None for any other process, and for one that was asked a moment ago.
+    pub fn ask_superseded(
+        &mut self,
+        now: Timestamp,
+        timing: &Timing,
+        from: SocketAddr,
+        announce: &Announce,
+    ) -> Option<Nonce> {
+        let tracked = self.servers.get_mut(&announce.id)?;
+        let to = Some(announce.incarnation);
+        let is_asked =
+            |ping: &SentPing| ping.to == to && now.since(ping.at) < timing.ping_interval();
+        if !tracked.superseded.contains(&announce.incarnation) || tracked.pings.iter().any(is_asked)
+        {
+            return None;
+        }
+        self.last_nonce += 1;
+        tracked.note_ping(now, self.last_nonce, to, announce.address.unwrap_or(from));
+        Some(self.last_nonce)
+    }
+
+    /// Whether another id can be remembered. The newcomer that has waited longest gives way.
+    fn make_room(&mut self) -> bool {
+        let newcomers = self.servers.iter().filter(|(_, tracked)| !tracked.is_expected);
+        let since = |tracked: &Tracked| tracked.challenger.as_ref().map(|found| found.since);
+        let oldest = newcomers.clone().min_by_key(|(_, tracked)| since(tracked));
+        if newcomers.clone().count() >= NEWCOMERS
+            && let Some(oldest) = oldest.map(|(id, _)| id.clone())
+        {
+            self.servers.remove(&oldest);
+        }
+        self.servers.len() < SERVERS
+    }
+
     /// Takes an announce: the process is asked whether it is there.
     pub fn on_announce(
         &mut self,
@@ -331,7 +388,15 @@ impl Roster {
     ) {
         let address = announce.address.unwrap_or(from);
         let last_nonce = self.last_nonce;
-        if self.servers.len() >= SERVERS && !self.servers.contains_key(&announce.id) {
+        if !self.servers.contains_key(&announce.id) && !self.make_room() {
+            return;
+        }
+        // One process bears one id. Whoever announces another's incarnation under an id that is in
+        // use would have that other one refused.
+        if self.servers.iter().any(|(id, tracked)| {
+            let known = tracked.known.as_ref().map(|known| known.incarnation);
+            *id != announce.id && known == Some(announce.incarnation)
+        }) {
             return;
         }
         let tracked =
@@ -395,6 +460,7 @@ impl Roster {
                 self.settle(now, timing);
                 Heard::Challenger
             }
+            Some(_) | None if tracked.superseded.contains(&pong.from) => Heard::Superseded,
             Some(_) | None => Heard::Nothing,
         }
     }
@@ -480,6 +546,11 @@ impl Roster {
             tracked.challenger.take_if(|challenger| {
                 challenger.pong.is_none() && now.since(challenger.since) >= CHALLENGE_MAX
             });
+            if !tracked.is_expected && tracked.challenger.is_none() {
+                // A ghost. It is asked again when it announces itself again.
+                tracked.next_ping = now + GHOST_REST;
+                continue;
+            }
             let known = tracked.known.as_ref().map(|known| known.incarnation);
             let mut targets = vec![(tracked.address, known)];
             if let Some(challenger) = &tracked.challenger {

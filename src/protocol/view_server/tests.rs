@@ -12,5 +12,6 @@ mod leases;
 mod recovery;
 mod reset;
 mod strangers;
+mod superseded;
 mod switchover;
 mod views;

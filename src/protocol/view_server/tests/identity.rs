@@ -102,7 +102,7 @@ fn a_ghost_announce_of_a_former_process_supersedes_nobody() {
     }
     assert_eq!(bench.number(), number);
     assert_eq!(bench.shown(), (Some("s1".to_owned()), Some("s2".to_owned())));
-    assert!(!bench.refused.contains(&former), "it is known to be gone, and not even asked");
+    assert!(!bench.refused.contains(&former), "it is known to be gone");
 }
 
 #[test]

@@ -109,6 +109,7 @@ impl Bench {
             promise: None,
             heard: None,
             grants_lease: false,
+            superseded: false,
         }
     }
 
