@@ -49,6 +49,13 @@ pub trait Process {
         outbox: &mut Outbox<Self::Answer>,
     );
 
+    /// Whether a server is known to be at this address: what comes from there is handled before
+    /// everything else. A hint, which decides nothing.
+    fn is_peer(&self, from: SocketAddr) -> bool {
+        let _ = from;
+        false
+    }
+
     /// A local caller asks for something. It is answered once, now or later.
     fn handle_command(
         &mut self,

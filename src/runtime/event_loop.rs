@@ -1,8 +1,8 @@
 //! The loop that drives a [`Process`]: wait, take what has arrived, run timers, carry out effects.
 //!
 //! One turn of it:
-//! 1. datagrams that have arrived, oldest first (before the timers: a process that was stopped must
-//!    hear the others before it can judge any of them);
+//! 1. datagrams that have arrived: of servers first, of others as far as a turn allows (before the
+//!    timers: a process that was stopped must hear the others before it can judge any of them);
 //! 2. calls of the local program;
 //! 3. `handle_timeout` of the transport and of the process, where it is due;
 //! 4. the effects, in order; then everything that was queued for sending leaves together.
@@ -12,6 +12,7 @@
 //! decision. Counterpart: [`Handle`](crate::runtime::Handle) asks, [`Process`] answers.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use tracing::{debug, error};
 use crate::protocol::message::Message;
 use crate::protocol::transport::Transport;
 use crate::protocol::{Effect, Outbox, Process};
+use crate::runtime::arrivals::Arrivals;
 use crate::runtime::calls::{Call, Calls, HandlesGone, Totals};
 use crate::runtime::clock::now;
 use crate::runtime::outgoing::Outgoing;
@@ -31,8 +33,10 @@ use crate::runtime::socket::{DatagramSocket, canonical};
 use crate::runtime::spin::{Spin, Spinner};
 use crate::time::{Timestamp, earlier};
 
-/// Datagrams taken in one turn, at most.
+/// Datagrams handled in one turn, at most, beside those of servers.
 const DATAGRAMS_PER_TURN: usize = 256;
+/// Datagrams taken off the socket in one turn, at most.
+const TAKEN_PER_TURN: usize = 1024;
 /// And their bytes: what the first large datagrams of a state transfer bring is acknowledged while
 /// the next ones are on their way, so that both ends work at the same time.
 const BYTES_PER_TURN: usize = 64 << 10;
@@ -109,6 +113,7 @@ pub(super) async fn drive<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + 
         record,
         outbox: Outbox::default(),
         buffer: vec![0; BUFFER_BYTES],
+        arrivals: Arrivals::default(),
         messages: Vec::new(),
         stuck: false,
     };
@@ -123,7 +128,10 @@ pub(super) async fn drive<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + 
         let mut call = None;
         let due = driver.poll_timeout();
         let time = now();
-        if !driver.outbox.is_empty() || due.is_some_and(|due| due <= time) {
+        if !driver.outbox.is_empty()
+            || !driver.arrivals.is_empty()
+            || due.is_some_and(|due| due <= time)
+        {
             // Something is to be done at once. Letting others run first also lets tokio look at the
             // socket, so that what has arrived meanwhile is taken first.
             tokio::task::yield_now().await;
@@ -183,6 +191,8 @@ struct Driver<P: Process, S, N> {
     outbox: Outbox<P::Answer>,
     /// Reused: the datagram that is being taken.
     buffer: Vec<u8>,
+    /// What was taken and waits.
+    arrivals: Arrivals,
     /// Reused: the messages that it completes.
     messages: Vec<Message>,
     /// A timer did not advance; said once.
@@ -194,34 +204,59 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
         earlier(self.process.poll_timeout(), self.outgoing.transport.poll_timeout())
     }
 
-    /// Takes what has arrived, within bounds; how many datagrams that were, and their bytes.
+    /// Takes what has arrived, and handles it within bounds; how many datagrams came, and how many
+    /// bytes were handled.
     fn receive(&mut self) -> (usize, usize) {
-        let mut bytes = 0;
-        for taken in 0..DATAGRAMS_PER_TURN {
-            if bytes >= BYTES_PER_TURN {
-                return (taken, bytes);
-            }
+        let (mut taken, mut handled) = (0, 0);
+        let (mut of_peers, mut of_others) = (0, 0);
+        while taken < TAKEN_PER_TURN && of_peers < BYTES_PER_TURN {
             let (size, from) = match self.outgoing.socket.try_recv_from(&mut self.buffer) {
                 Ok((size, from)) => (size, canonical(from)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return (taken, bytes);
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // Such an error tells of something that was sent earlier. It has been taken off the
                 // socket by now, and there may be datagrams behind it.
                 Err(error) => {
                     debug!(%error, "receiving failed");
+                    taken += 1;
                     continue;
                 }
             };
-            bytes += size;
-            let datagram = &self.buffer[..size];
-            let time = (self.now)();
-            self.outgoing.transport.receive(time, from, datagram, &mut self.messages);
-            for message in self.messages.drain(..) {
-                self.process.handle_message(time, from, message, &mut self.outbox);
+            taken += 1;
+            // Pings and acknowledgements do not wait behind the requests of clients. Else 1. clients
+            // ask for more than can be done .. 2. the queue grows longer than dead-after .. 3. a
+            // server that does its best is declared dead.
+            let is_peer = self.process.is_peer(from);
+            let has_turn = self.arrivals.is_empty()
+                && handled < DATAGRAMS_PER_TURN
+                && of_others < BYTES_PER_TURN;
+            if is_peer || has_turn {
+                handled += usize::from(!is_peer);
+                *(if is_peer { &mut of_peers } else { &mut of_others }) += size;
+                let buffer = std::mem::take(&mut self.buffer);
+                self.handle(from, &buffer[..size]);
+                self.buffer = buffer;
+            } else {
+                self.arrivals.push(from, &self.buffer[..size]);
             }
         }
-        (DATAGRAMS_PER_TURN, bytes)
+        while handled < DATAGRAMS_PER_TURN
+            && of_others < BYTES_PER_TURN
+            && let Some((from, datagram)) = self.arrivals.pop()
+        {
+            handled += 1;
+            of_others += datagram.len();
+            self.handle(from, &datagram);
+            self.arrivals.give_back(datagram);
+        }
+        (taken.max(handled), of_peers + of_others)
+    }
+
+    fn handle(&mut self, from: SocketAddr, datagram: &[u8]) {
+        let time = (self.now)();
+        self.outgoing.transport.receive(time, from, datagram, &mut self.messages);
+        for message in self.messages.drain(..) {
+            self.process.handle_message(time, from, message, &mut self.outbox);
+        }
     }
 
     /// Takes calls, within bounds, beginning with the one that ended the waiting; how many.
@@ -240,6 +275,7 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
                 process: self.outbox.counts.clone(),
                 transport: *self.outgoing.transport.counters(),
                 unsent: self.outgoing.dropped,
+                shed: self.arrivals.shed,
             };
             if let Some((id, command)) = self.calls.register(call, totals) {
                 self.process.handle_command(time, id, command, &mut self.outbox);

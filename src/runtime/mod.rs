@@ -20,6 +20,7 @@
 //! | error | what is done |
 //! | --- | --- |
 //! | a datagram cannot be decoded | the transport counts and drops it |
+//! | more arrives than can be handled | what servers say goes first; the rest waits within bounds and is then dropped ([`arrivals`]) |
 //! | sending fails | `debug!`, dropped: whoever needs it sends it again |
 //! | the send buffer stays full | waited for a few milliseconds a turn, then dropped likewise |
 //! | receiving fails (also `ConnectionReset`, `ConnectionRefused`) | `debug!`, ignored |
@@ -53,9 +54,10 @@
 //! turn of the loop takes much, so that others work on its beginning meanwhile, and why a server
 //! looks out for work before it sleeps ([`spin`]).
 //!
-//! Reading order: [`event_loop`], [`calls`], `outgoing`, [`clock`], [`socket`], [`spin`],
+//! Reading order: [`event_loop`], [`arrivals`], [`calls`], `outgoing`, [`clock`], [`socket`], [`spin`],
 //! [`record_file`], [`client`], [`observer`], [`http`].
 
+pub mod arrivals;
 pub mod calls;
 pub mod client;
 pub mod clock;

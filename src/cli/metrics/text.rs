@@ -208,6 +208,7 @@ impl Writer {
             ("too_large", counters.dropped_too_large),
             ("unproven", counters.dropped_unproven),
             ("send_failed", totals.unsent),
+            ("shed", totals.shed),
         ];
         self.by_word("pbkv_datagrams_dropped_total", dropped);
         self.value("pbkv_pieces_received_total", counters.pieces_received);

@@ -617,6 +617,12 @@ impl Process for Server {
         }
     }
 
+    fn is_peer(&self, from: SocketAddr) -> bool {
+        let is_at = |known: SocketAddr| sources::is_at(known, self.config.advertise, from);
+        is_at(self.config.view_server)
+            || self.membership.record().is_some_and(|record| record.names(is_at))
+    }
+
     fn handle_command(&mut self, now: Timestamp, call: CallId, command: Command, outbox: &mut Out) {
         self.begin_turn(now);
         let answer = match command {

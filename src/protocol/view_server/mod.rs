@@ -670,6 +670,10 @@ impl Process for ViewServer {
         self.decision_due = true;
     }
 
+    fn is_peer(&self, from: SocketAddr) -> bool {
+        self.roster.is_expected_at(from)
+    }
+
     fn handle_command(
         &mut self,
         now: Timestamp,

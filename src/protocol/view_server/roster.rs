@@ -280,6 +280,18 @@ impl Roster {
         });
     }
 
+    /// Whether a server is there that has answered, or that the hosts file or the record names.
+    #[must_use]
+    pub fn is_expected_at(&self, address: SocketAddr) -> bool {
+        self.servers.values().any(|tracked| tracked.is_expected && tracked.address == address)
+    }
+
+    /// Addresses of the servers that have answered, or that the hosts file or the record names.
+    pub fn expected_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let expected = self.servers.values().filter(|tracked| tracked.is_expected);
+        expected.map(|tracked| tracked.address)
+    }
+
     /// All servers in order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (&ServerId, &Tracked)> {
         self.servers.iter()

@@ -16,7 +16,7 @@ fn what_servers_say_counts_only_from_where_they_are() {
     let mut strange = [0, 0];
     for envelope in said.into_iter().filter(|envelope| envelope.to <= 2) {
         strange[envelope.to - 1] += 1;
-        bench.handle(envelope.to, client(), envelope.message);
+        bench.handle(envelope.to, address(3), envelope.message);
     }
     assert_eq!((bench.server(1), bench.server(2)), (&before.0, &before.1));
     let counted = [1, 2].map(|index| bench.counts(index).strange_messages);
