@@ -20,6 +20,7 @@ mod metrics;
 mod more_commands;
 mod network;
 mod operating;
+mod overload;
 mod pauses;
 mod proxy_itself;
 mod python_client;

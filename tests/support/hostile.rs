@@ -129,7 +129,8 @@ impl Hostile {
     /// One message of a kind that is chosen by chance.
     fn message(&mut self) -> Value {
         let name = format!("s{}", self.below(5000));
-        let key = "x".repeat([1, 100, 70_000][self.below(3)]);
+        let length = [1, 10, 100][self.below(3)];
+        let key = "x".repeat(if self.one_in(50) { 70_000 } else { length });
         let command = json!({"put": {"key": "hostile", "value": key}});
         match self.below(25) {
             0 => json!({"type": "get_view"}),
@@ -262,7 +263,7 @@ impl Hostile {
             let mut line = message.to_string().replace("\"@", "").replace("@\"", "");
             match self.below(12) {
                 0 => {
-                    let depth = [100, 200, 20_000][self.below(3)];
+                    let depth = [100, 200, 300, 20_000][self.below(4)];
                     let nested = "[".repeat(depth) + &"]".repeat(depth);
                     line = line.replacen('{', &format!("{{\"nested\":{nested},"), 1);
                 }

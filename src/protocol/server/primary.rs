@@ -347,7 +347,7 @@ impl Primary {
                 let (to, message) = asker.answer(view, outcome);
                 outbox.send(to, message);
             }
-            Reception::UnknownSession if self.reads.len() >= scope.limits.pending_reads => {
+            Reception::UnknownSession if self.reads.is_full(scope.limits) => {
                 asker.tell(scope.now, view, Outcome::Busy, outbox);
             }
             Reception::UnknownSession => {
@@ -366,7 +366,7 @@ impl Primary {
         let view = scope.record.view.id;
         let full = match &request {
             PlainRequest::Write(..) => self.is_full(scope.limits),
-            PlainRequest::Read(..) => self.reads.len() >= scope.limits.pending_reads,
+            PlainRequest::Read(..) => self.reads.is_full(scope.limits),
         };
         match request {
             PlainRequest::Write(_, asker) | PlainRequest::Read(_, asker) if full => {
@@ -401,7 +401,7 @@ impl Primary {
             | Ask::Len { .. }
             | Ask::Keys { .. }
             | Ask::Mget { .. }
-            | Ask::Snapshot { .. } => self.reads.len() >= limits.pending_reads,
+            | Ask::Snapshot { .. } => self.reads.is_full(limits),
         }
     }
 
@@ -461,7 +461,7 @@ impl Primary {
         if let Some((session, _)) = read.after
             && reads::is_behind(&self.replica, read.after)
         {
-            self.reads.add_behind(session, read);
+            self.reads.add_behind(session, read, scope.limits);
             return;
         }
         let view = scope.record.view.id;
