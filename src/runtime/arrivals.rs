@@ -16,8 +16,10 @@ use std::net::SocketAddr;
 pub const WAITING_MAX: usize = 4096;
 /// See [`WAITING_MAX`].
 pub const WAITING_BYTES_MAX: usize = 8 << 20;
-/// Of one source.
+/// Of one source; fewer when many wait, so that there is always room for another one.
 pub const WAITING_OF_ONE_MAX: usize = 256;
+/// But this many in any case.
+const WAITING_OF_ONE_MIN: usize = 16;
 
 /// Buffers kept for later, and the largest one worth keeping.
 const POOL_MAX: usize = 512;
@@ -44,10 +46,12 @@ impl Arrivals {
 
     /// Lets a datagram wait, if there is room.
     pub(super) fn push(&mut self, from: SocketAddr, datagram: &[u8]) {
+        let share = WAITING_MAX / (self.of_one.len() + 1);
+        let share = share.clamp(WAITING_OF_ONE_MIN, WAITING_OF_ONE_MAX);
         let of_one = self.of_one.entry(from).or_default();
         if self.waiting.len() >= WAITING_MAX
             || self.bytes + datagram.len() > WAITING_BYTES_MAX
-            || *of_one >= WAITING_OF_ONE_MAX
+            || *of_one >= share
         {
             if *of_one == 0 {
                 self.of_one.remove(&from);
@@ -109,6 +113,11 @@ mod tests {
         assert!(arrivals.is_empty() && arrivals.pop().is_none());
         assert_eq!((arrivals.bytes, arrivals.of_one.len()), (0, 0));
 
+        let mut arrivals = Arrivals::default();
+        for port in (0..300).flat_map(|_| 0..200) {
+            arrivals.push(source(port), b"x");
+        }
+        assert!(arrivals.waiting.len() < WAITING_MAX, "there is room for one more");
         for port in 0..60_000 {
             arrivals.push(source(port), b"x");
         }

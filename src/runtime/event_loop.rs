@@ -36,7 +36,12 @@ use crate::time::{Timestamp, earlier};
 /// Datagrams handled in one turn, at most, beside those of servers.
 const DATAGRAMS_PER_TURN: usize = 256;
 /// Datagrams taken off the socket in one turn, at most.
-const TAKEN_PER_TURN: usize = 1024;
+const TAKEN_PER_TURN: usize = 8192;
+/// And before anything of them is handled, but what comes from servers.
+const TAKEN_AT_ONCE: usize = 1024;
+/// Datagrams of others than servers that are handled before the socket is looked at again: what
+/// arrives meanwhile must fit the kernel's buffer.
+const BURST: usize = 32;
 /// And their bytes: what the first large datagrams of a state transfer bring is acknowledged while
 /// the next ones are on their way, so that both ends work at the same time.
 const BYTES_PER_TURN: usize = 64 << 10;
@@ -180,6 +185,27 @@ pub(super) async fn drive<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + 
     }
 }
 
+/// What one turn has taken in.
+#[derive(Default)]
+struct Turn {
+    /// Datagrams taken off the socket.
+    taken: usize,
+    /// Datagrams of others than servers that were handled, and their bytes.
+    handled: usize,
+    of_others: usize,
+    /// Bytes of what servers sent.
+    of_peers: usize,
+}
+
+impl Turn {
+    /// Whether another datagram of somebody else than a server may be handled.
+    fn has_room(&self) -> bool {
+        self.handled < DATAGRAMS_PER_TURN
+            && self.of_others < BYTES_PER_TURN
+            && self.of_peers < BYTES_PER_TURN
+    }
+}
+
 struct Driver<P: Process, S, N> {
     process: P,
     /// The process's clock.
@@ -207,48 +233,67 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
     /// Takes what has arrived, and handles it within bounds; how many datagrams came, and how many
     /// bytes were handled.
     fn receive(&mut self) -> (usize, usize) {
-        let (mut taken, mut handled) = (0, 0);
-        let (mut of_peers, mut of_others) = (0, 0);
-        while taken < TAKEN_PER_TURN && of_peers < BYTES_PER_TURN {
+        let mut turn = Turn::default();
+        loop {
+            let more = self.take(&mut turn);
+            let mut burst = 0;
+            while burst < BURST
+                && turn.has_room()
+                && let Some((from, datagram)) = self.arrivals.pop()
+            {
+                burst += 1;
+                turn.handled += 1;
+                turn.of_others += datagram.len();
+                self.handle(from, &datagram);
+                self.arrivals.give_back(datagram);
+            }
+            let rests = !more && self.arrivals.is_empty();
+            if rests || !turn.has_room() || turn.taken >= TAKEN_PER_TURN {
+                return (turn.taken.max(turn.handled), turn.of_peers + turn.of_others);
+            }
+        }
+    }
+
+    /// Takes datagrams off the socket; those of servers, and the first of others, are handled at
+    /// once. Returns whether there may be more.
+    ///
+    /// Pings and acknowledgements do not wait behind the requests of clients. Else 1. clients ask
+    /// for more than can be done .. 2. the kernel's queue is full, or longer than dead-after .. 3. a
+    /// server that does its best is declared dead.
+    fn take(&mut self, turn: &mut Turn) -> bool {
+        let mut at_once = 0;
+        for _ in 0..TAKEN_AT_ONCE {
+            if turn.of_peers >= BYTES_PER_TURN {
+                return true;
+            }
             let (size, from) = match self.outgoing.socket.try_recv_from(&mut self.buffer) {
                 Ok((size, from)) => (size, canonical(from)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 // Such an error tells of something that was sent earlier. It has been taken off the
                 // socket by now, and there may be datagrams behind it.
                 Err(error) => {
                     debug!(%error, "receiving failed");
-                    taken += 1;
+                    turn.taken += 1;
                     continue;
                 }
             };
-            taken += 1;
-            // Pings and acknowledgements do not wait behind the requests of clients. Else 1. clients
-            // ask for more than can be done .. 2. the queue grows longer than dead-after .. 3. a
-            // server that does its best is declared dead.
+            turn.taken += 1;
             let is_peer = self.process.is_peer(from);
-            let has_turn = self.arrivals.is_empty()
-                && handled < DATAGRAMS_PER_TURN
-                && of_others < BYTES_PER_TURN;
-            if is_peer || has_turn {
-                handled += usize::from(!is_peer);
-                *(if is_peer { &mut of_peers } else { &mut of_others }) += size;
-                let buffer = std::mem::take(&mut self.buffer);
-                self.handle(from, &buffer[..size]);
-                self.buffer = buffer;
+            if is_peer {
+                turn.of_peers += size;
+            } else if self.arrivals.is_empty() && at_once < BURST && turn.has_room() {
+                at_once += 1;
+                turn.handled += 1;
+                turn.of_others += size;
             } else {
                 self.arrivals.push(from, &self.buffer[..size]);
+                continue;
             }
+            let buffer = std::mem::take(&mut self.buffer);
+            self.handle(from, &buffer[..size]);
+            self.buffer = buffer;
         }
-        while handled < DATAGRAMS_PER_TURN
-            && of_others < BYTES_PER_TURN
-            && let Some((from, datagram)) = self.arrivals.pop()
-        {
-            handled += 1;
-            of_others += datagram.len();
-            self.handle(from, &datagram);
-            self.arrivals.give_back(datagram);
-        }
-        (taken.max(handled), of_peers + of_others)
+        true
     }
 
     fn handle(&mut self, from: SocketAddr, datagram: &[u8]) {
