@@ -25,6 +25,7 @@
 //! | `foreign_history` | error | kv server | ours, theirs | it holds a copy of another history and takes no part |
 //! | `copies_differ` | error | kv server | operation, theirs, ours | the digests differ at the same operation |
 //! | `copy_missing` | error | kv server | view | it was named primary without a copy: a bug |
+//! | `joiner_too_small` | warn | kv server | joiner, bytes, limit | a joiner may take less memory than the data does, and is turned away |
 //! | `transfer` | info | kv server | joiner, percent, keys, of, keys_per_second | a state transfer that takes long has come so far |
 //! | `server_found` | info | view server | server, address | a server is heard for the first time, or again |
 //! | `server_restarted` | info | view server | server, address | another process answers under its id |

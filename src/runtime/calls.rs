@@ -32,6 +32,8 @@ pub struct Totals {
     pub transport: Counters,
     /// Datagrams that the kernel did not take.
     pub unsent: u64,
+    /// Datagrams that found no room to wait for their turn.
+    pub shed: u64,
 }
 
 /// Asks the running process. When the last clone is dropped, the loop ends.

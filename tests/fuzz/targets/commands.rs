@@ -94,6 +94,7 @@ fn fed(input: &[u8], console: impl FnOnce(&mut Terminal<'_>)) -> (String, String
         last: String::new(),
         on_interrupt: OnInterrupt::AskAgain,
         is_interrupted: false,
+        is_unreadable: false,
     };
     console(&mut terminal);
     drop(terminal);
@@ -144,6 +145,7 @@ impl Plain {
     fn execute(&mut self, command: &Command) -> bool {
         match command {
             Command::Put { key, value } => self.set(key, vec![value.clone()]),
+            Command::Refused => {}
             Command::Append { key, value } => {
                 self.0.entry(key.clone()).or_default().push(value.clone());
             }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use pbkv::config::Timing;
 use pbkv::protocol::message::{GetView, Message};
+use pbkv::protocol::sources::Sources;
 use pbkv::protocol::view_server::{DurableRecord, ViewServer, ViewServerConfig};
 use pbkv::protocol::{Outbox, Process};
 use pbkv::runtime::record_file;
@@ -52,6 +53,7 @@ fn begins(durable: DurableRecord) {
         incarnation: Incarnation(7),
         timing: Timing::default(),
         hosts: std::iter::empty().collect(),
+        sources: Sources::Any,
     };
     let mut process = ViewServer::new(now, config, Some(durable.clone()));
     let mut outbox = Outbox::default();

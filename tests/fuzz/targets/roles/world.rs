@@ -9,6 +9,7 @@ use pbkv::kv::command::{Cas, Command, Key, Value};
 use pbkv::protocol::client::{self, Action, ClientConfig, ClientProcess};
 use pbkv::protocol::message::{ClientRequest, GetView, Message, Probe};
 use pbkv::protocol::server::{self, Server, ServerConfig};
+use pbkv::protocol::sources::Sources;
 use pbkv::protocol::status::StatusRequest;
 use pbkv::protocol::view_server::{self, DurableRecord, ViewServer, ViewServerConfig};
 use pbkv::protocol::{Effect, Outbox, Process};
@@ -126,7 +127,12 @@ impl World {
         self.cores[node] = match node {
             VIEW => {
                 let hosts = std::iter::empty().collect();
-                let config = ViewServerConfig { incarnation, timing: timing(), hosts };
+                let config = ViewServerConfig {
+                    incarnation,
+                    timing: timing(),
+                    hosts,
+                    sources: Sources::Any,
+                };
                 let checks = ViewChecks::new(self.disk.clone());
                 Core::View(ViewServer::new(self.now, config, self.disk.clone()), checks)
             }
@@ -142,6 +148,7 @@ impl World {
                     view_server,
                     advertise: None,
                     limits: limits(),
+                    sources: Sources::Any,
                 };
                 Core::Server(Server::new(self.now, config), ServerChecks::default())
             }
