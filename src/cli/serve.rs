@@ -63,7 +63,7 @@ pub async fn serve<E: Display>(
             left = &mut console, if console_runs => {
                 match left {
                     Ok(Left::Quit) => break Ok(Some("quit")),
-                    // Raw mode has kept the system from sending the signal, or the editor took it.
+                    // Raw mode has kept the system from sending the signal.
                     Ok(Left::Interrupted) => break Ok(Some("SIGINT")),
                     Ok(Left::InputEnded) | Err(_) => console_runs = false,
                 }

@@ -37,6 +37,8 @@ pub struct Totals {
     pub sent: u64,
     /// Bytes in them.
     pub sent_bytes: u64,
+    /// Datagrams that found no room to wait for their turn.
+    pub shed: u64,
 }
 
 /// Asks the running process. When the last clone is dropped, the loop ends.

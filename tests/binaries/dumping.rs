@@ -16,7 +16,8 @@ use crate::support::process::command;
 
 fn client(cluster: &Cluster, words: &[&str]) -> Command {
     let mut client = command("client", cluster.folder());
-    client.args(["--view-server", &cluster.view_address().to_string()]).args(words);
+    let view = cluster.view_address().to_string();
+    client.args(["--deadline", "60s", "--view-server", &view]).args(words);
     client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     client
 }

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use rustix::termios::tcgetwinsize;
 use rustyline::config::{BellStyle, ColorMode, CompletionType, Configurer};
-use rustyline::error::{ReadlineError, Signal};
+use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 
 use self::assistant::Assistant;
@@ -40,7 +40,7 @@ pub enum Typing {
     Text(String),
     /// Ctrl-C with something typed, which is forgotten.
     Cleared,
-    /// Ctrl-C with nothing typed, or the signal.
+    /// Ctrl-C with nothing typed.
     Interrupted,
     /// Ctrl-D, or the terminal is gone.
     Ended,
@@ -53,8 +53,6 @@ pub struct Editor {
     history: HistoryFile,
     /// The history file cannot be used, said once.
     has_told: bool,
-    /// A signal ended a question, and is still to be told.
-    is_interrupted: bool,
 }
 
 /// Whether this process may edit lines: a person at both ends of a terminal that can do it.
@@ -84,7 +82,7 @@ impl Editor {
         }
         inner.set_helper(Some(assistant));
         mode::begin();
-        let mut editor = Editor { inner, prompt, history, has_told: false, is_interrupted: false };
+        let mut editor = Editor { inner, prompt, history, has_told: false };
         editor.tell(trouble);
         Some(editor)
     }
@@ -97,9 +95,6 @@ impl Editor {
 
     /// Waits for a text.
     pub fn read(&mut self) -> Typing {
-        if std::mem::take(&mut self.is_interrupted) {
-            return Typing::Interrupted;
-        }
         let mut text = String::new();
         loop {
             let prompt = match scan(&text).open {
@@ -113,8 +108,6 @@ impl Editor {
                     let nothing = text.is_empty() && !typed;
                     return if nothing { Typing::Interrupted } else { Typing::Cleared };
                 }
-                // The editor takes the signal from whoever else listens for it.
-                Err(ReadlineError::Signal(Signal::Interrupt)) => return Typing::Interrupted,
                 // The open quote will be complained about.
                 Err(_) if !text.is_empty() => break,
                 Err(_) => return Typing::Ended,
@@ -133,10 +126,9 @@ impl Editor {
         let helper = self.inner.helper().map(Assistant::for_answers);
         let assistant = self.inner.helper_mut().zip(helper);
         let kept = assistant.map(|(present, other)| std::mem::replace(present, other));
-        let read = self.read_line("");
+        let read = self.read_line("").ok();
         self.inner.set_helper(kept);
-        self.is_interrupted = matches!(read, Err(ReadlineError::Signal(Signal::Interrupt)));
-        read.ok()
+        read
     }
 
     fn read_line(&mut self, prompt: &str) -> Result<String, ReadlineError> {

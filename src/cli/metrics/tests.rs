@@ -5,6 +5,7 @@ use super::*;
 use crate::config::{Limits, Timing};
 use crate::protocol::counts::{Arrival, Fate, Kind};
 use crate::protocol::server::{self, Server, ServerConfig};
+use crate::protocol::sources::Sources;
 use crate::protocol::view_server::{self, ViewServer, ViewServerConfig};
 use crate::protocol::{Effect, Outbox};
 use crate::time::Timestamp;
@@ -30,6 +31,7 @@ fn kv(totals: &Totals) -> Page {
         view_server: "127.0.0.1:1".parse().unwrap(),
         advertise: None,
         limits: Limits::default(),
+        sources: Sources::Known,
     };
     let process = Server::new(Timestamp(1), config);
     kv_page(answer(process, server::Command::Measure), totals).unwrap()
@@ -37,7 +39,8 @@ fn kv(totals: &Totals) -> Page {
 
 fn view(totals: &Totals) -> Page {
     let hosts = [(ServerId::from("s1"), "127.0.0.1:2".parse().unwrap())].into();
-    let config = ViewServerConfig { incarnation: Incarnation(1), timing: Timing::default(), hosts };
+    let (incarnation, sources) = (Incarnation(1), Sources::Known);
+    let config = ViewServerConfig { incarnation, timing: Timing::default(), hosts, sources };
     let process = ViewServer::new(Timestamp(1), config, None);
     view_page(answer(process, view_server::Command::Measure), totals).unwrap()
 }

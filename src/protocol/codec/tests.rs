@@ -147,9 +147,14 @@ fn samples() -> Vec<Message> {
             digest: u64::MAX,
             received: OperationNumber(2),
             barrier: 3,
+            memory_max: None,
         }),
         Message::NewerView(NewerView { to: Incarnation(4), record: record() }.into()),
-        Message::Offer(Offer { link: link(), copy: Some((OperationNumber(8), 9)) }),
+        Message::Offer(Offer {
+            link: link(),
+            copy: Some((OperationNumber(8), 9)),
+            memory_max: Some(1 << 30),
+        }),
         Message::Verdict(Verdict { link: link(), keep: false }),
         Message::TransferAck(TransferAck { link: link(), sequence: 4, probe: 2, diverged: true }),
         Message::ViewRequest(ViewRequest { client: Incarnation(1), id: RequestId(2), fresh: true }),
@@ -301,6 +306,7 @@ fn samples() -> Vec<Message> {
         Outcome::Mismatch(u64::MAX),
         Outcome::NotANumber,
         Outcome::Overflow,
+        Outcome::OutOfMemory,
         Outcome::Length(0),
         Outcome::Keys(KeysPage { keys: vec![Key::from(NASTY)], more: true }),
         Outcome::Snapshot(SnapshotPage {
