@@ -122,6 +122,8 @@ pub fn start(mut printer: impl ExternalPrinter + Send + 'static) {
     // Without a thread lines may be torn, which is no reason to lose them.
     if spawned.is_ok() {
         set(Some(queue));
+        // What is still on its way to the terminal would stand in the middle of the first line.
+        STDERR.flush(FLUSH);
     }
 }
 
