@@ -349,6 +349,8 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
                 transport: *self.outgoing.transport.counters(),
                 unsent: self.outgoing.dropped,
                 shed: self.arrivals.shed,
+                sent: self.outgoing.sent,
+                sent_bytes: self.outgoing.sent_bytes,
             };
             if let Some((id, command)) = self.calls.register(call, totals) {
                 self.process.handle_command(time, id, command, &mut self.outbox);
