@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -120,6 +121,9 @@ pub(super) async fn run(
     let mut moments = Moments::new(start_ns, from_ns);
     let mut is_interrupted = false;
     let mut is_cut_short = false;
+    // One listener for the whole run: one made anew each time would know nothing of what came while
+    // something else was looked at.
+    let mut interrupt = signal(SignalKind::interrupt())?;
     loop {
         tokio::select! {
             biased;
@@ -133,7 +137,7 @@ pub(super) async fn run(
                     break;
                 }
             }
-            Ok(()) = tokio::signal::ctrl_c() => {
+            Some(()) = interrupt.recv() => {
                 if is_interrupted {
                     is_cut_short = true;
                     break;
@@ -202,8 +206,9 @@ async fn join_all(running: &mut JoinSet<()>) {
 async fn work(lanes: Rc<Lanes>, client: Client, number: u64, mut load: Load) {
     let Lanes { shared, stop, pacer } = &*lanes;
     let wake = Rc::new(Notify::new());
+    let mut time_ns = now().0;
     loop {
-        let turn = shared.borrow_mut().schedule.next(now().0);
+        let turn = shared.borrow_mut().schedule.next(time_ns);
         let due_ns = match turn {
             Turn::None => return,
             Turn::Now => None,
@@ -242,8 +247,10 @@ async fn work(lanes: Rc<Lanes>, client: Client, number: u64, mut load: Load) {
                 }
             }
         }
+        time_ns = return_ns;
         if outcome != history::Outcome::Ok {
             sleep(REST_AFTER_FAILURE).await;
+            time_ns = now().0;
         }
     }
 }

@@ -5,6 +5,7 @@ use super::*;
 use crate::config::{Limits, Timing};
 use crate::protocol::counts::{Arrival, Fate, Kind};
 use crate::protocol::server::{self, Server, ServerConfig};
+use crate::protocol::sources::Sources;
 use crate::protocol::view_server::{self, ViewServer, ViewServerConfig};
 use crate::protocol::{Effect, Outbox};
 use crate::time::Timestamp;
@@ -30,6 +31,7 @@ fn kv(totals: &Totals) -> Page {
         view_server: "127.0.0.1:1".parse().unwrap(),
         advertise: None,
         limits: Limits::default(),
+        sources: Sources::Known,
     };
     let process = Server::new(Timestamp(1), config);
     kv_page(answer(process, server::Command::Measure), totals).unwrap()
@@ -37,7 +39,8 @@ fn kv(totals: &Totals) -> Page {
 
 fn view(totals: &Totals) -> Page {
     let hosts = [(ServerId::from("s1"), "127.0.0.1:2".parse().unwrap())].into();
-    let config = ViewServerConfig { incarnation: Incarnation(1), timing: Timing::default(), hosts };
+    let (incarnation, sources) = (Incarnation(1), Sources::Known);
+    let config = ViewServerConfig { incarnation, timing: Timing::default(), hosts, sources };
     let process = ViewServer::new(Timestamp(1), config, None);
     view_page(answer(process, view_server::Command::Measure), totals).unwrap()
 }
@@ -168,6 +171,30 @@ fn a_server_that_knows_nothing_is_well_and_not_ready() {
     for path in ["/metrics", "/healthz", "/readyz"] {
         assert!(respond(path, None).status.starts_with("503"), "the loop does not answer");
     }
+}
+
+#[test]
+fn every_server_is_counted_under_its_role() {
+    let roles = ["primary", "backup", "joining", "spare", "proposed primary", "drained", "drained"];
+    let servers = roles.iter().enumerate().map(|(number, role)| view_server::ServerStatus {
+        id: ServerId::from(&*format!("s{number}")),
+        role: (*role).to_owned(),
+        alive: number != 6,
+        silent: None,
+        incarnation: Some(Incarnation(1)),
+        address: "127.0.0.1:2".parse().unwrap(),
+        synced: false,
+    });
+    let status = view_server::Status { shown: Default::default(), servers: servers.collect() };
+    let measures = view_server::Measures { status, phase: None, listens: false };
+    let answer = view_server::Answer::Measures(measures.into());
+    let text = view_page(answer, &Totals::default()).unwrap().text;
+    let counts = |name: &str| -> Vec<u64> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
+        lines.map(|line| line.split(' ').next_back().unwrap().parse().unwrap()).collect()
+    };
+    assert_eq!(counts("pbkv_servers_known"), [1, 1, 1, 1, 1, 2]);
+    assert_eq!(counts("pbkv_servers_alive"), [1, 1, 1, 1, 1, 1]);
 }
 
 #[test]
