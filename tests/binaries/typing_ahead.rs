@@ -186,6 +186,8 @@ fn a_command_that_waits_can_be_stopped_and_goes_on() {
     person.type_keys("get a\r");
     cluster.server("s1").signal(Signal::CONT);
     person.wait_for("get a returned 1");
+    person.enter("quit");
+    person.wait_for_line("shell$ ");
 }
 
 #[test]
