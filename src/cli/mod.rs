@@ -45,7 +45,6 @@ pub mod watch;
 pub mod words;
 
 use std::fmt::Display;
-use std::io::Write;
 use std::process::ExitCode;
 
 use thiserror::Error;
@@ -79,12 +78,15 @@ impl CliError {
 /// Turns the end of a program into its exit code, and tells stderr why.
 pub fn exit(program: &str, result: Result<ExitCode, CliError>) -> ExitCode {
     let (code, error) = match result {
-        Ok(code) => return code,
+        Ok(code) => {
+            above::flush();
+            return code;
+        }
         Err(error @ CliError::Misused(_)) => (2, error),
         Err(error @ CliError::Failed(_)) => (1, error),
     };
-    // Nobody is left to be told when stderr is closed, and `eprintln!` would panic.
-    let _ = writeln!(std::io::stderr(), "{program}: {error}");
+    above::print_line(&format!("{program}: {error}"));
+    above::flush();
     ExitCode::from(code)
 }
 

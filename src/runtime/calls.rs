@@ -33,12 +33,12 @@ pub struct Totals {
     pub transport: Counters,
     /// Datagrams that the kernel did not take.
     pub unsent: u64,
-    /// Datagrams that found no room to wait for their turn.
-    pub shed: u64,
     /// Datagrams that the kernel took.
     pub sent: u64,
     /// Bytes in them.
     pub sent_bytes: u64,
+    /// Datagrams that found no room to wait for their turn.
+    pub shed: u64,
 }
 
 /// Asks the running process. When the last clone is dropped, the loop ends.

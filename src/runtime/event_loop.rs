@@ -348,9 +348,9 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
                 process: self.outbox.counts.clone(),
                 transport: *self.outgoing.transport.counters(),
                 unsent: self.outgoing.dropped,
-                shed: self.arrivals.shed,
                 sent: self.outgoing.sent,
                 sent_bytes: self.outgoing.sent_bytes,
+                shed: self.arrivals.shed,
             };
             if let Some((id, command)) = self.calls.register(call, totals) {
                 self.process.handle_command(time, id, command, &mut self.outbox);

@@ -230,9 +230,10 @@ fn log_lines_of_a_server_do_not_tear_the_line_being_typed() {
     person.wait_for("s1 takes over");
     // The lines came above; what was typed still stands alone at the bottom.
     person.wait_for_line("viewserver> sta");
-    let text = person.text();
-    assert_eq!(text.matches("viewserver>").count(), 1, "{text}");
-    assert!(text.ends_with("\nviewserver> sta  (tus)"), "{text}");
+    person.wait_until("one prompt, at the bottom", |screen| {
+        let text = screen.text();
+        text.matches("viewserver>").count() == 1 && text.ends_with("\nviewserver> sta  (tus)")
+    });
     person.enter("tus");
     person.wait_for("view number: 1");
     server.kill();
@@ -254,14 +255,16 @@ fn a_server_that_is_ended_while_a_line_is_typed_leaves_the_terminal_as_it_was() 
     let folder = tempfile::tempdir().unwrap();
     let mut server = command("kvserver", folder.path());
     server.args(["s1", "--listen", "127.0.0.1:0", "--view-server", "127.0.0.1:9"]);
-    let mut person = Person::start(&logs, "s1", &server, SIZE);
-    person.type_keys("kv");
-    person.wait_for_line("kvserver> kv");
-    assert!(!person.is_cooked());
-    person.signal(Signal::TERM);
-    assert_eq!(person.end(), Some(0));
-    assert!(person.is_cooked());
-    person.wait_for("s1 leaves on SIGTERM");
+    for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
+        let mut person = Person::start(&logs, "s1", &server, SIZE);
+        person.type_keys("kv");
+        person.wait_for_line("kvserver> kv");
+        assert!(!person.is_cooked());
+        person.signal(signal);
+        assert_eq!(person.end(), Some(0));
+        assert!(person.is_cooked());
+        person.wait_for(&format!("s1 leaves on {name}"));
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::act;
 use crate::cli::editor::KeySource;
 use crate::cli::style::Style;
 use crate::cli::terminal::printable;
-use crate::protocol::client::{Action, Completed, Failure, FailureOutcome, FailureReason};
+use crate::protocol::client::{Action, Completed, Failure, FailureReason};
 use crate::runtime::Client;
 
 /// How long Tab may wait for keys of the store.
@@ -51,17 +51,7 @@ pub(super) async fn with_patience(client: &Client, action: &Action) -> Result<Co
 
 /// What is sent stays sent: a write may still happen.
 fn given_up(action: &Action) -> Failure {
-    let outcome = match action {
-        Action::Write(_) => FailureOutcome::Unknown,
-        Action::Get(_)
-        | Action::Exists(_)
-        | Action::Len(_)
-        | Action::Keys { .. }
-        | Action::Snapshot(_)
-        | Action::Mget(_)
-        | Action::View => FailureOutcome::NotExecuted,
-    };
-    Failure { outcome, reason: FailureReason::GivenUp }
+    Failure { outcome: action.if_abandoned(), reason: FailureReason::GivenUp }
 }
 
 /// Keys of the store for completion, asked from the console's thread.

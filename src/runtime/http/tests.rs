@@ -75,7 +75,9 @@ fn a_path_is_answered_and_every_other_request_refused_with_its_own_status() {
 /// Everything that comes until the other side closes, in whatever way it does.
 fn read_all(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
+    if let Err(error) = stream.read_to_end(&mut bytes) {
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "nobody has closed it");
+    }
     bytes
 }
 
@@ -83,7 +85,7 @@ fn read_all(stream: &mut TcpStream) -> Vec<u8> {
 fn a_request_that_never_ends_is_cut_off_and_a_silent_client_too() {
     let short = Duration::from_millis(300);
     let begun = Instant::now();
-    let to = server_with(Patience { head: short, ..Patience::default() });
+    let to = server_with(Patience { whole: LONG, head: short, ..Patience::default() });
     let mut silent = connect(to);
     let mut endless = connect(to);
     endless.write_all(b"GET /here HTTP/1.1\r\n").unwrap();
