@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use pbkv::cli::flags::{LogFormat, parse_address, parse_kv_id, parse_listen};
+use pbkv::cli::flags::{LogFormat, parse_address, parse_kv_id, parse_listen, parse_size};
 use pbkv::cli::serve::{asking, serve};
 use pbkv::cli::setup::{HostsFile, kv_server};
 use pbkv::cli::terminal::Terminal;
@@ -14,6 +14,7 @@ use pbkv::cli::{
 };
 use pbkv::config::Limits;
 use pbkv::protocol::server::{Command, Server, ServerConfig};
+use pbkv::protocol::sources::Sources;
 use pbkv::protocol::transport::Transport;
 use pbkv::runtime::{self, RecordFile, Spin};
 use pbkv::types::{Incarnation, ServerId};
@@ -41,6 +42,10 @@ struct Flags {
     /// Address that others are told, where it differs (NAT, containers, a proxy)
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     advertise: Option<SocketAddr>,
+    /// Memory that the data may take, as in 512mb or 2gb, before what would make it larger is
+    /// refused; the other copy's limit counts as well [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_memory: Option<usize>,
     /// Whether to look out for work before sleeping: shortens the way of single operations
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
     spin: Spin,
@@ -66,16 +71,19 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let place = kv_server(&hosts, &flags.id, flags.listen, flags.view_server)?;
     let socket = runtime::bind(place.listen).await.map_err(CliError::failed)?;
     let address = socket.local_addr().map_err(CliError::failed)?;
-    let (incarnation, limits) = (Incarnation(runtime::random_u64()), Limits::default());
+    let incarnation = Incarnation(runtime::random_u64());
+    let limits = Limits { memory_bytes: flags.max_memory, ..Limits::default() };
     let config = ServerConfig {
         id: flags.id.clone(),
         incarnation,
         view_server: place.view_server,
         advertise: flags.advertise,
         limits,
+        sources: Sources::Known,
     };
     let process = Server::new(runtime::now(), config);
-    let transport = Transport::new(incarnation, limits);
+    let secret = runtime::secret().map_err(CliError::failed)?;
+    let transport = Transport::new(incarnation, limits).demanding_proof(secret);
     // The loop ends when nobody can call it any more; the console may end long before.
     let (handle, calls) = runtime::channel();
     metrics::serve(flags.metrics, &handle, Command::Measure, metrics::kv_page)?;

@@ -14,12 +14,14 @@ use pbkv::cli::{
     CliError, VERSION, exit, generate, logging, metrics, runtime as start_runtime, view_console,
 };
 use pbkv::config::{Limits, Timing};
+use pbkv::protocol::sources::Sources;
 use pbkv::protocol::transport::Transport;
 use pbkv::protocol::view_server::{Command, ViewServer, ViewServerConfig};
 use pbkv::runtime::{self, RecordFile, Spin, record_file};
 use pbkv::types::{Incarnation, ServerId};
 
-/// Decides who is primary and who is backup. Answers view, status, reset, help and quit on stdin.
+/// Decides who is primary and who is backup. Answers view, status, history, explain, switchover,
+/// drain, undrain, reset, help and quit on stdin.
 #[derive(Parser)]
 #[command(
     name = "viewserver",
@@ -82,9 +84,11 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let socket = runtime::bind(place.listen).await.map_err(CliError::failed)?;
     let address = socket.local_addr().map_err(CliError::failed)?;
     let incarnation = Incarnation(runtime::random_u64());
-    let config = ViewServerConfig { incarnation, timing, hosts: place.servers };
+    let config =
+        ViewServerConfig { incarnation, timing, hosts: place.servers, sources: Sources::Known };
     let process = ViewServer::new(runtime::now(), config, durable);
-    let transport = Transport::new(incarnation, Limits::default());
+    let secret = runtime::secret().map_err(CliError::failed)?;
+    let transport = Transport::new(incarnation, Limits::default()).demanding_proof(secret);
     // The loop ends when nobody can call it any more; the console may end long before.
     let (handle, calls) = runtime::channel();
     metrics::serve(flags.metrics, &handle, Command::Measure, metrics::view_page)?;

@@ -129,10 +129,11 @@ pub fn of_action(form: Form, action: &Action, result: &Result<Completed, Failure
         },
     };
     let errors = match result {
-        Err(failure) => Some(failure.to_string()),
+        Err(failure) => Some(printable(&failure.to_string()).into_owned()),
         // A missing primary is an answer, but one that raises the next question.
         Ok(Completed::View(shown)) if shown.primary.is_none() => {
-            shown.waiting.as_ref().map(|waiting| format!("waiting: {waiting}"))
+            let waiting = shown.waiting.as_ref();
+            waiting.map(|waiting| format!("waiting: {}", printable(waiting)))
         }
         Ok(
             Completed::View(_)
@@ -147,9 +148,10 @@ pub fn of_action(form: Form, action: &Action, result: &Result<Completed, Failure
             | Completed::Written,
         ) => None,
     };
-    // A listing without a line is not even an empty one.
-    let output = (form != Form::Text || !output.is_empty()).then_some(output);
-    Printed { output, errors }
+    // A listing without a line is not even an empty one; one of the empty key is an empty line.
+    let is_nothing =
+        matches!(result, Ok(Completed::Keys(page)) if page.keys.is_empty()) && form == Form::Text;
+    Printed { output: (!is_nothing).then_some(output), errors }
 }
 
 /// The exit code of one operation on the command line: 0 done, 1 not executed, 3 executed, and the
@@ -220,7 +222,7 @@ fn text(form: Form, action: &Action, completed: &Completed) -> String {
     let key = printable(key.map_or("", |key| &key.0));
     match completed {
         Completed::Written => format!("{word} completed"),
-        Completed::View(shown) => shown.to_string(),
+        Completed::View(shown) => printable(&shown.to_string()).into_owned(),
         Completed::List(None) => format!("{word} {key} returned null"),
         Completed::List(Some(values)) => format!("{word} {key} returned {}", joined(values)),
         Completed::Exists(exists) => format!("{word} {key} returned {exists}"),
@@ -456,6 +458,8 @@ mod tests {
         assert_eq!(line("keys", &keys(&[])), "keys returned nothing");
         let Ok(Typed::Act(action)) = parse(&["keys".to_owned()]) else { panic!() };
         assert_eq!(of_action(Form::Text, &action, &keys(&[])).output, None, "no line at all");
+        let of_empty = of_action(Form::Text, &action, &keys(&[""])).output;
+        assert_eq!(of_empty.as_deref(), Some(""), "a line for the key that is the empty text");
         assert_eq!(
             both("mput a 1 b 2", &Ok(Completed::Written)),
             ["mput completed", r#"{"command":"mput","keys":["a","b"],"ok":true}"#]
@@ -500,6 +504,18 @@ mod tests {
         );
         let printed = of_action(Form::Text, &Action::View, &lost);
         assert_eq!(printed.errors.as_deref(), Some("waiting: s2"));
+    }
+
+    #[test]
+    fn what_others_say_stays_on_its_line_and_commands_no_terminal() {
+        let evil = "x\nprimary: evil\u{1b}[2J".to_owned();
+        let reason = FailureReason::NoPrimary(evil.clone());
+        let failure = Err(Failure { outcome: FailureOutcome::NotExecuted, reason });
+        let printed = of_action(Form::Text, &Action::View, &failure);
+        assert!(printed.errors.as_ref().unwrap().contains("x\\nprimary: evil\\u{1b}[2J"));
+        let shown = Shown { waiting: Some(evil), ..Shown::default() };
+        let printed = of_action(Form::Text, &Action::View, &Ok(Completed::View(shown.into())));
+        assert_eq!(printed.errors.as_deref(), Some("waiting: x\\nprimary: evil\\u{1b}[2J"));
     }
 
     #[test]

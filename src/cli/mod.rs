@@ -5,7 +5,7 @@
 //! [`typed`] and [`terminal`] (lines in, lines out), [`mod@editor`], [`blame`], [`above`] and
 //! [`style`] (what only a person sees), [`serve`] (the frame of both servers), [`view_console`],
 //! [`kv_console`], [`client_command`], [`client_answer`], [`client_session`]; then the commands of the
-//! client that are no operations: [`mod@bench`], [`check`] and [`watch`].
+//! client that are no operations: [`mod@bench`], [`check`], [`dump`] and [`watch`].
 //!
 //! Parsing and formatting are pure functions. Lines are read, and answers written, by a thread of
 //! their own: a reader that does not read its pipe stops that thread and never the protocol.
@@ -15,6 +15,8 @@
 //! | 0 | done |
 //! | 1 | an operation could not be executed, or the program could not go on |
 //! | 2 | wrong usage or configuration; stderr names what, where, and the remedy |
+//! | 3 | of the client's `cas` and `exists` on the command line: executed, and the answer is no |
+//! | 143 | the client at a terminal was ended by SIGTERM |
 
 pub mod above;
 pub mod bench;

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use crate::kv::command::{Operation, OperationResult};
 use crate::kv::execute::execute;
+use crate::kv::memory;
 use crate::kv::session::{Sessions, Standing};
 use crate::kv::store::Store;
 use crate::types::{OperationNumber, SessionId};
@@ -187,6 +188,15 @@ impl Replica {
                 self.forgotten = self.forgotten.next();
             }
         }
+    }
+
+    /// Bytes that the copy takes, roughly: lists, sessions, and the log.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.store.memory()
+            + memory::SESSION * self.sessions.len()
+            + memory::OPERATION * self.log.len()
+            + self.log_bytes
     }
 
     /// Bytes of the operations in the log, roughly.

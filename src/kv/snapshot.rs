@@ -94,6 +94,7 @@ impl Snapshot {
                 self.note(key, store, false);
             }
             Command::Cas(cas) => self.note(&cas.key, store, false),
+            Command::Refused => {}
             Command::Mput { entries } => {
                 for (key, _) in entries {
                     self.note(key, store, false);

@@ -164,6 +164,81 @@ impl Message {
             | Message::StatusReply(_) => false,
         }
     }
+
+    /// The header of a message between two kv servers that share a view.
+    #[must_use]
+    pub fn link(&self) -> Option<&Link> {
+        match self {
+            Message::Replicate(Replicate { link, .. })
+            | Message::Ack(Ack { link, .. })
+            | Message::Offer(Offer { link, .. })
+            | Message::Verdict(Verdict { link, .. })
+            | Message::Transfer(Transfer { link, .. })
+            | Message::TransferAck(TransferAck { link, .. }) => Some(link),
+            Message::GetView(_)
+            | Message::ViewAnswer(_)
+            | Message::ClientRequest(_)
+            | Message::Success(_)
+            | Message::Fail(_)
+            | Message::Probe(_)
+            | Message::ProbeAnswer(_)
+            | Message::Announce(_)
+            | Message::Refused(_)
+            | Message::Ping(_)
+            | Message::Pong(_)
+            | Message::NewerView(_)
+            | Message::ViewRequest(_)
+            | Message::ViewReply(_)
+            | Message::Request(_)
+            | Message::Reply(_)
+            | Message::StatusRequest(_)
+            | Message::StatusReply(_) => None,
+        }
+    }
+
+    /// Who may send it.
+    #[must_use]
+    pub fn speaker(&self) -> Speaker {
+        match self {
+            Message::GetView(_)
+            | Message::ClientRequest(_)
+            | Message::Probe(_)
+            | Message::ViewRequest(_)
+            | Message::Request(_)
+            | Message::StatusRequest(_) => Speaker::Anybody,
+            Message::ViewAnswer(_)
+            | Message::Success(_)
+            | Message::Fail(_)
+            | Message::ProbeAnswer(_)
+            | Message::ViewReply(_)
+            | Message::Reply(_)
+            | Message::StatusReply(_) => Speaker::WhoeverWasAsked,
+            Message::Announce(_)
+            | Message::Pong(_)
+            | Message::Replicate(_)
+            | Message::Ack(_)
+            | Message::NewerView(_)
+            | Message::Offer(_)
+            | Message::Verdict(_)
+            | Message::Transfer(_)
+            | Message::TransferAck(_) => Speaker::Server,
+            Message::Refused(_) | Message::Ping(_) => Speaker::ViewServer,
+        }
+    }
+}
+
+/// Who may send a message, and by that what it can do: only what servers say among themselves ever
+/// changes who is primary, or the copies.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Speaker {
+    /// A question or a request: anybody, clients above all.
+    Anybody,
+    /// An answer: whoever was asked, a kv server or the view server. Only clients listen to it.
+    WhoeverWasAsked,
+    /// A kv server, to another one or to the view server.
+    Server,
+    /// The view server, to kv servers.
+    ViewServer,
 }
 
 /// See [`Message::GetView`].
@@ -289,6 +364,8 @@ pub enum FailReason {
     NotPrimary,
     /// Too much is waiting; try again a little later.
     Busy,
+    /// A server has reached its limit of memory. What makes the store no larger is executed.
+    OutOfMemory,
     /// The key, the value or the answer exceeds a limit.
     TooLarge,
     /// The command is unknown or lacks a field.
@@ -462,6 +539,9 @@ pub struct Ack {
     pub received: OperationNumber,
     /// Highest barrier received in this view.
     pub barrier: u64,
+    /// Bytes that the copy may take here; none without a limit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub memory_max: Option<u64>,
 }
 
 /// See [`Message::NewerView`].
@@ -480,6 +560,9 @@ pub struct Offer {
     pub link: Link,
     /// The last operation of a complete copy and the digest there; none if there is no such copy.
     pub copy: Option<(OperationNumber, u64)>,
+    /// As in [`Ack`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub memory_max: Option<u64>,
 }
 
 /// See [`Message::Verdict`]. Given once an attempt; repeated for a repeated offer.
@@ -675,6 +758,9 @@ pub enum Outcome {
     NotANumber,
     /// Final: an `incr` has changed nothing; the sum is beyond 64 bits.
     Overflow,
+    /// Final: nothing was executed; a server has reached its limit of memory. What makes the store
+    /// no larger is executed.
+    OutOfMemory,
     /// Final: the length of the list; 0 for a missing key.
     Length(u64),
     /// Final: keys in order.

@@ -44,6 +44,9 @@ pub(crate) struct Outgoing<S, N> {
     pub(crate) late: Vec<(SocketAddr, Request)>,
     /// Datagrams that the kernel did not take.
     pub(crate) dropped: u64,
+    /// Datagrams that it took, and their bytes. What was packed and withheld is in neither.
+    pub(crate) sent: u64,
+    pub(crate) sent_bytes: u64,
 }
 
 impl<S: DatagramSocket, N: Fn() -> Timestamp> Outgoing<S, N> {
@@ -56,6 +59,8 @@ impl<S: DatagramSocket, N: Fn() -> Timestamp> Outgoing<S, N> {
             leased: Vec::new(),
             late: Vec::new(),
             dropped: 0,
+            sent: 0,
+            sent_bytes: 0,
         }
     }
 
@@ -112,6 +117,7 @@ impl<S: DatagramSocket, N: Fn() -> Timestamp> Outgoing<S, N> {
     async fn send_ready(&mut self) {
         let mut give_up: Option<Instant> = None;
         for datagram in &self.ready {
+            let dropped = self.dropped;
             while let Err(error) = self.socket.try_send_to(&datagram.bytes, datagram.to) {
                 // Also what tokio says of a new socket until it has first asked the kernel.
                 if error.kind() == io::ErrorKind::WouldBlock {
@@ -126,6 +132,10 @@ impl<S: DatagramSocket, N: Fn() -> Timestamp> Outgoing<S, N> {
                 debug!(to = %datagram.to, bytes = datagram.bytes.len(), %error,
                     dropped = self.dropped, "datagram not sent");
                 break;
+            }
+            if self.dropped == dropped {
+                self.sent += 1;
+                self.sent_bytes += datagram.bytes.len() as u64;
             }
         }
         self.transport.recycle(&mut self.ready);

@@ -10,15 +10,18 @@ mod support;
 
 mod client_commands;
 mod data_loss;
+mod disk;
 mod dumping;
 mod failover;
 mod histories;
+mod hostile;
 mod launching;
 mod measuring;
 mod metrics;
 mod more_commands;
 mod network;
 mod operating;
+mod overload;
 mod pauses;
 mod proxy_itself;
 mod python_client;

@@ -5,6 +5,7 @@ use crate::support::cluster::Cluster;
 use crate::support::logs::Logs;
 use crate::support::person::{CTRL_C, CTRL_D, CTRL_Z, Person, UP};
 use crate::support::process::{Process, Signal, command};
+use crate::support::screen::Screen;
 
 const SIZE: (u16, u16) = (100, 30);
 
@@ -124,14 +125,20 @@ fn a_client_that_is_ended_while_a_command_waits_leaves_the_terminal_as_it_was() 
     }
 }
 
-#[test]
-fn ctrl_z_gives_the_terminal_to_the_shell_and_fg_takes_it_back() {
-    let cluster = Cluster::of(1);
+/// A shell without an editor of its own; `$CLIENT --view-server $VIEW` is a client.
+fn at_shell(cluster: &Cluster) -> Person {
     let mut shell = command("sh", cluster.folder());
     shell.arg("-i").env("PS1", "shell$ ").env("CLIENT", env!("CARGO_BIN_EXE_client"));
     shell.env("VIEW", cluster.view_address().to_string());
-    let mut person = Person::start(&cluster.logs, "sh", &shell, SIZE);
+    let person = Person::start(&cluster.logs, "sh", &shell, SIZE);
     person.wait_for_line("shell$ ");
+    person
+}
+
+#[test]
+fn ctrl_z_gives_the_terminal_to_the_shell_and_fg_takes_it_back() {
+    let cluster = Cluster::of(1);
+    let mut person = at_shell(&cluster);
     person.enter("$CLIENT --view-server $VIEW");
     person.wait_for_line("> ");
     person.type_keys("put a ");
@@ -154,18 +161,11 @@ fn ctrl_z_gives_the_terminal_to_the_shell_and_fg_takes_it_back() {
 
 #[test]
 fn a_command_that_waits_can_be_stopped_and_goes_on() {
-    let (mut cluster, mut person) = {
-        let mut cluster = Cluster::of(1);
-        let mut shell = command("sh", cluster.folder());
-        shell.arg("-i").env("PS1", "shell$ ").env("CLIENT", env!("CARGO_BIN_EXE_client"));
-        shell.env("VIEW", cluster.view_address().to_string());
-        let mut person = Person::start(&cluster.logs, "sh", &shell, SIZE);
-        person.wait_for_line("shell$ ");
-        cluster.server("s1").signal(Signal::STOP);
-        person.enter("$CLIENT --deadline 30s --view-server $VIEW");
-        person.wait_for_line("> ");
-        (cluster, person)
-    };
+    let mut cluster = Cluster::of(1);
+    let mut person = at_shell(&cluster);
+    cluster.server("s1").signal(Signal::STOP);
+    person.enter("$CLIENT --deadline 30s --view-server $VIEW");
+    person.wait_for_line("> ");
     person.enter("append a 1");
     person.wait_for("no primary");
     person.type_keys(CTRL_Z);
@@ -176,4 +176,22 @@ fn a_command_that_waits_can_be_stopped_and_goes_on() {
     person.type_keys("get a\r");
     cluster.server("s1").signal(Signal::CONT);
     person.wait_for("get a returned 1");
+}
+
+#[test]
+fn watch_gives_the_screen_back_while_it_is_stopped() {
+    let cluster = Cluster::of(1);
+    let mut person = at_shell(&cluster);
+    person.enter("$CLIENT --view-server $VIEW watch --interval 100ms");
+    let is_drawn = |screen: &Screen| screen.is_alternate() && screen.text().contains("primary s1");
+    person.wait_until("the picture", is_drawn);
+    person.type_keys(CTRL_Z);
+    person.wait_until("the main screen", |screen| !screen.is_alternate());
+    person.wait_for_line("shell$ ");
+    person.wait_until_cooked();
+    person.enter("fg");
+    person.wait_until("the picture again", is_drawn);
+    person.type_keys("q");
+    person.wait_for_line("shell$ ");
+    person.wait_until_cooked();
 }

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::act;
 use crate::cli::editor::KeySource;
 use crate::cli::style::Style;
+use crate::cli::terminal::printable;
 use crate::protocol::client::{Action, Completed, Failure, FailureOutcome, FailureReason};
 use crate::runtime::Client;
 
@@ -40,7 +41,7 @@ pub(super) async fn with_patience(client: &Client, action: &Action) -> Result<Co
             biased;
             Some(event) = events.next() => if is_seen {
                 // Where it cannot be said, nobody is there to miss it.
-                let _ = writeln!(std::io::stderr(), "{}", style.dim(&event.to_string()));
+                let _ = writeln!(std::io::stderr(), "{}", style.dim(&printable(&event.to_string())));
             },
             result = &mut acting => return result,
             _ = &mut interrupted => return Err(given_up(action)),

@@ -24,6 +24,7 @@ use self::assistant::Assistant;
 pub use self::history::HistoryFile;
 pub use self::keys::KeySource;
 pub use self::mode::KeptMode;
+pub(crate) use self::mode::stop_after;
 use crate::cli::above;
 use crate::cli::style::{Style, is_dumb};
 use crate::cli::typed::Usage;

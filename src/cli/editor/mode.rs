@@ -176,18 +176,30 @@ async fn follow_signals() {
     let (Ok(mut stop), Ok(mut go_on), Ok(mut quit)) = streams else { return };
     loop {
         tokio::select! {
-            _ = stop.recv() => if can_be_continued() {
-                with(|modes| if let Some(modes) = modes {
-                    modes.give_back();
+            _ = stop.recv() => {
+                stop_after(|| {
+                    with(|modes| {
+                        if let Some(modes) = modes {
+                            modes.give_back();
+                        }
+                    });
                 });
-                let _ = kill_process(getpid(), Signal::STOP);
-            },
+            }
             _ = go_on.recv() => go_on_reading().await,
             _ = quit.recv() => {
                 end();
                 std::process::exit(128 + Signal::QUIT.as_raw());
             }
         }
+    }
+}
+
+/// Stops this process, after something is done, as Ctrl-Z would if nobody had caught it. Does nothing
+/// where it would not: without a shell. Returns when the process goes on: true if it had stopped.
+pub(crate) fn stop_after(prepare: impl FnOnce()) -> bool {
+    can_be_continued() && {
+        prepare();
+        kill_process(getpid(), Signal::STOP).is_ok()
     }
 }
 

@@ -94,6 +94,10 @@ pub const METRICS: &[Metric] = &[
         "Bytes of text in all keys and values."),
     metric("pbkv_log_bytes", Type::Gauge, &[], Owner::Kv,
         "Bytes of the operations that are remembered or wait, roughly."),
+    metric("pbkv_memory_bytes", Type::Gauge, &[], Owner::Kv,
+        "Bytes that the copy takes, roughly: lists, sessions and log."),
+    metric("pbkv_memory_limit_bytes", Type::Gauge, &[], Owner::Kv,
+        "Bytes that it may take, here and at the other copy (--max-memory); 0 without a limit."),
     metric("pbkv_sessions", Type::Gauge, &[], Owner::Kv,
         "Sessions of clients."),
     metric("pbkv_applied_operations", Type::Gauge, &[], Owner::Kv,
@@ -110,6 +114,8 @@ pub const METRICS: &[Metric] = &[
         "Barriers and empty transfers sent because nothing was heard for a while."),
     metric("pbkv_stale_messages_total", Type::Counter, &[], Owner::Kv,
         "Messages between servers that belong to another view, process, history or attempt."),
+    metric("pbkv_strange_messages_total", Type::Counter, &[], Owner::Both,
+        "Messages that only servers send, from where no server is known to be."),
     metric("pbkv_records_adopted_total", Type::Counter, &[], Owner::Kv,
         "Records of the view server adopted."),
     metric("pbkv_replication_lag_operations", Type::Gauge, &[], Owner::Kv,
@@ -191,16 +197,18 @@ impl Writer {
     pub(super) fn transport(&mut self, totals: &Totals) {
         let counters = &totals.transport;
         self.value("pbkv_datagrams_received_total", counters.datagrams_received);
-        self.value("pbkv_datagrams_sent_total", counters.datagrams_sent - totals.unsent);
+        self.value("pbkv_datagrams_sent_total", totals.sent);
         self.value("pbkv_received_bytes_total", counters.bytes_received);
-        self.value("pbkv_sent_bytes_total", counters.bytes_sent);
+        self.value("pbkv_sent_bytes_total", totals.sent_bytes);
         let dropped = [
             ("checksum", counters.dropped_checksum),
             ("undecodable", counters.dropped_undecodable),
             ("unknown_type", counters.dropped_unknown_type),
             ("unchecked", counters.dropped_unchecked),
             ("too_large", counters.dropped_too_large),
+            ("unproven", counters.dropped_unproven),
             ("send_failed", totals.unsent),
+            ("shed", totals.shed),
         ];
         self.by_word("pbkv_datagrams_dropped_total", dropped);
         self.value("pbkv_pieces_received_total", counters.pieces_received);

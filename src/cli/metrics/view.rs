@@ -8,7 +8,7 @@ use crate::protocol::view::Phase;
 use crate::protocol::view_server::{Answer, Measures, ServerStatus};
 use crate::runtime::Totals;
 
-/// The roles, as labels name them.
+/// The roles that a server knows of itself, as labels name them.
 pub(super) const ROLES: [&str; 5] = ["primary", "backup", "joining", "spare", "proposed_primary"];
 
 /// The page, of the answer to [`Command::Measure`](crate::protocol::view_server::Command::Measure).
@@ -29,13 +29,15 @@ pub fn page(answer: Answer, totals: &Totals) -> Option<Page> {
     writer.value("pbkv_view_epoch", status.shown.view.epoch.0);
     writer.transport(totals);
 
+    writer.value("pbkv_strange_messages_total", counts.strange_messages);
     let phases = [("recovering", None), ("proposed", Some(Phase::Proposed))];
     let phases = phases.into_iter().chain([("active", Some(Phase::Active))]);
     writer
         .by_word("pbkv_view_phase", phases.map(|(word, which)| (word, u64::from(which == *phase))));
     writer.value("pbkv_waiting", u64::from(status.shown.waiting.is_some()));
     let servers = |wanted: fn(&ServerStatus) -> bool| {
-        ROLES.map(|role| {
+        // A drained one is a spare to itself.
+        ROLES.into_iter().chain(["drained"]).map(move |role| {
             let here =
                 |server: &&ServerStatus| server.role.replace(' ', "_") == role && wanted(server);
             (role, status.servers.iter().filter(here).count())

@@ -20,7 +20,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
+use rustix::process::Signal;
+use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -28,6 +29,7 @@ use self::picture::Picture;
 use self::probe::Probe;
 use self::screen::Screen;
 use crate::cli::client_answer::Form;
+use crate::cli::editor::stop_after;
 use crate::cli::flags::{parse_address, parse_time};
 use crate::cli::setup::Connection;
 use crate::cli::style::{Style, is_dumb};
@@ -112,6 +114,34 @@ impl Output {
     }
 }
 
+/// What a person asks of a program by a key, and the terminal must be given back for.
+enum Job {
+    Stop,
+    Quit,
+}
+
+/// None where there is no screen.
+struct JobSignals(Option<(unix::Signal, unix::Signal)>);
+
+impl JobSignals {
+    fn for_screen(output: &Output) -> Result<JobSignals, CliError> {
+        let of =
+            |kind: Signal| signal(SignalKind::from_raw(kind.as_raw())).map_err(CliError::failed);
+        Ok(JobSignals(match output {
+            Output::Screen(_) => Some((of(Signal::TSTP)?, of(Signal::QUIT)?)),
+            Output::Lines | Output::Objects => None,
+        }))
+    }
+
+    async fn next(&mut self) -> Job {
+        let Some((stop, quit)) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = stop.recv() => Job::Stop,
+            _ = quit.recv() => Job::Quit,
+        }
+    }
+}
+
 async fn watch(flags: &Flags, form: Form, view_server: SocketAddr) -> Result<ExitCode, CliError> {
     let observer = Observer::towards(view_server).await.map_err(CliError::failed)?;
     let probe = match flags.no_reads {
@@ -132,6 +162,7 @@ async fn watch(flags: &Flags, form: Form, view_server: SocketAddr) -> Result<Exi
     let mut picture = Picture::new(view_server);
     let mut output = Output::choose(form);
     let mut keys = screen::keys(&output)?;
+    let mut job = JobSignals::for_screen(&output)?;
     let mut shown = 0;
     loop {
         tokio::select! {
@@ -139,6 +170,17 @@ async fn watch(flags: &Flags, form: Form, view_server: SocketAddr) -> Result<Exi
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
             Some(()) = keys.recv() => return Ok(ExitCode::SUCCESS),
+            asked = job.next() => match asked {
+                Job::Quit => return Ok(ExitCode::from(128 + 3)),
+                Job::Stop => {
+                    // Not drawn on any more; the screen is opened anew when the process goes on.
+                    if stop_after(|| output = Output::Lines) {
+                        output = Output::choose(form);
+                    }
+                    ticks.reset_immediately();
+                    continue;
+                }
+            },
             _ = ticks.tick() => {}
         }
         look(&observer, &mut picture, flags.interval.min(ANSWER_WITHIN)).await;

@@ -187,7 +187,7 @@ fn heading(picture: &Picture, every: Duration, columns: usize) -> Vec<Row> {
     let note = format!("every {}   q leaves", duration(every));
     let space = columns.saturating_sub(width(&text) + width(&note)).max(3);
     rows.push((Look::Strong, format!("{text}{}{note}", " ".repeat(space))));
-    rows.push(match (told, &picture.cluster) {
+    let (look, text) = match (told, &picture.cluster) {
         (Some(cluster), _) => match &cluster.waiting {
             Some(waiting) if cluster.primary.is_none() => {
                 (Look::Bad, printable(waiting).into_owned())
@@ -205,7 +205,24 @@ fn heading(picture: &Picture, every: Duration, columns: usize) -> Vec<Row> {
         (None, None) => {
             (Look::Bad, format!("the view server at {} does not answer", picture.view_server))
         }
-    });
+    };
+    // What to do about it stands at the end.
+    rows.extend(wrapped(&text, columns).into_iter().map(|row| (look, row)));
+    rows
+}
+
+/// A text in rows that fit, broken between words where it can be.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut rows = vec![String::new()];
+    for word in text.split(' ') {
+        let row = rows.last_mut().expect("there is one from the start");
+        if row.is_empty() || width(row) + 1 + width(word) <= columns {
+            row.push_str(if row.is_empty() { "" } else { " " });
+            row.push_str(word);
+        } else {
+            rows.push(word.to_owned());
+        }
+    }
     rows
 }
 
@@ -391,6 +408,24 @@ mod tests {
     fn nothing_is_wider_than_the_window() {
         assert_eq!(cut("a\u{4e16}b", 3), "a\u{4e16}");
         assert_eq!(cut("a\u{4e16}b", 2), "a");
+    }
+
+    #[test]
+    fn what_is_waited_for_is_broken_between_words() {
+        let text = "waiting for s2; type reset";
+        assert_eq!(wrapped(text, 15), ["waiting for s2;", "type reset"]);
+        assert_eq!(wrapped(text, 26), [text]);
+        assert_eq!(wrapped("unbreakable", 3), ["unbreakable"]);
+        assert_eq!(wrapped("", 3), [""]);
+    }
+
+    #[test]
+    fn what_fills_the_window_is_not_cut_by_clearing_the_rest() {
+        let screen = Screen { style: Style::PLAIN, kept: None };
+        let rows = |count: usize| vec![(Look::Plain, "abcd".to_owned()); count];
+        assert_eq!(screen.drawn(rows(1), 3, 2), "\x1b[H\x1b[Kabc\r\n\x1b[J");
+        assert_eq!(screen.drawn(rows(3), 3, 2), "\x1b[H\x1b[Kabc\r\n\x1b[Kabc");
+        std::mem::forget(screen);
     }
 
     #[test]

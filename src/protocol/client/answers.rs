@@ -82,6 +82,10 @@ impl ClientProcess {
                 let failure = Failure::not_executed(FailureReason::Overflow);
                 self.on_written(now, id, purpose, Err(failure), outbox)
             }
+            Outcome::OutOfMemory => {
+                let failure = Failure::not_executed(FailureReason::OutOfMemory);
+                self.on_written(now, id, purpose, Err(failure), outbox)
+            }
             Outcome::Length(length) => match self.wanted(purpose) {
                 Some((ticket, Wanted::Length(_))) => {
                     self.complete_read(now, id, ticket, Completed::Length(length), outbox)

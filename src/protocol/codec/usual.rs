@@ -19,7 +19,8 @@ use crate::protocol::message::{
     Ack, Ask, Link, Message, Outcome, Page, Replicate, Reply, Request, Transfer, TransferAck,
 };
 use crate::types::{
-    Epoch, HistoryId, Incarnation, OperationNumber, RequestId, RequestNumber, SessionId, ViewId,
+    COUNT_MAX, Epoch, HistoryId, Incarnation, OperationNumber, RequestId, RequestNumber, SessionId,
+    ViewId,
 };
 
 /// Appends the message to `out` if it is one of the usual ones; returns whether it is.
@@ -111,9 +112,10 @@ impl<T: Tagged> Form for T {
     }
 }
 
-/// Structs of which every field is always written, in this order.
+/// Structs of which every field is written, in this order; what follows a semicolon only if it is
+/// not none. What is read has to fulfil the condition.
 macro_rules! structs {
-    ($($name:ident { $first:ident $(, $field:ident)* })*) => {$(
+    ($($name:ident { $first:ident $(, $field:ident)* $(; $last:ident)? } $(=> $sound:expr;)?)*) => {$(
         impl Tagged for $name {
             fn write_fields(&self, out: &mut Vec<u8>) {
                 text(out, concat!("\"", stringify!($first), "\":"));
@@ -122,6 +124,12 @@ macro_rules! structs {
                     text(out, concat!(",\"", stringify!($field), "\":"));
                     self.$field.write(out);
                 )*
+                $(
+                    if let Some(value) = &self.$last {
+                        text(out, concat!(",\"", stringify!($last), "\":"));
+                        value.write(out);
+                    }
+                )?
                 text(out, "}");
             }
 
@@ -132,8 +140,21 @@ macro_rules! structs {
                     skip(input, concat!(",\"", stringify!($field), "\":"))?;
                     let $field = Form::read(input)?;
                 )*
+                $(
+                    let $last = match skip(input, concat!(",\"", stringify!($last), "\":")) {
+                        Some(()) => Some(Form::read(input)?),
+                        None => None,
+                    };
+                )?
                 skip(input, "}")?;
-                Some($name { $first $(, $field)* })
+                let value = $name { $first $(, $field)* $(, $last)? };
+                $(
+                    let is_sound: fn(&$name) -> bool = $sound;
+                    if !is_sound(&value) {
+                        return None;
+                    }
+                )?
+                Some(value)
             }
         }
     )*};
@@ -142,46 +163,58 @@ macro_rules! structs {
 structs! {
     Request { client, id, ask }
     Reply { client, id, view, outcome }
-    Ack { link, applied, digest, received, barrier }
+    Ack { link, applied, digest, received, barrier; memory_max }
     Transfer { link, sequence, items, probe }
     TransferAck { link, sequence, probe, diverged }
     Link { from, to, history, view, since }
-    ViewId { epoch, number }
+    ViewId { epoch, number } => |view| view.number <= COUNT_MAX;
     Origin { session, number, acknowledged }
     Page { generation, start, end, values }
 }
 
+/// Numbers, with the greatest that is read.
 macro_rules! numbers {
-    ($($name:ident)*) => {$(
+    ($($name:ident: $most:expr,)*) => {$(
         impl Form for $name {
             fn write(&self, out: &mut Vec<u8>) {
                 self.0.write(out);
             }
 
             fn read(input: &mut &str) -> Option<Self> {
-                u64::read(input).map($name)
+                u64::read(input).filter(|number| *number <= $most).map($name)
             }
         }
     )*};
 }
 
-numbers! { Incarnation HistoryId OperationNumber RequestId RequestNumber }
-
-macro_rules! pairs {
-    ($($name:ident)*) => {$(
-        impl Form for $name {
-            fn write(&self, out: &mut Vec<u8>) {
-                (self.0, self.1).write(out);
-            }
-
-            fn read(input: &mut &str) -> Option<Self> {
-                Form::read(input).map(|(one, other)| $name(one, other))
-            }
-        }
-    )*};
+numbers! {
+    Incarnation: u64::MAX,
+    HistoryId: u64::MAX,
+    RequestId: u64::MAX,
+    OperationNumber: COUNT_MAX,
+    RequestNumber: COUNT_MAX,
 }
 
-pairs! { Epoch SessionId }
+impl Form for Epoch {
+    fn write(&self, out: &mut Vec<u8>) {
+        (self.0, self.1).write(out);
+    }
+
+    fn read(input: &mut &str) -> Option<Self> {
+        let (counter, author) = Form::read(input)?;
+        (counter <= COUNT_MAX).then_some(Epoch(counter, author))
+    }
+}
+
+impl Form for SessionId {
+    fn write(&self, out: &mut Vec<u8>) {
+        (self.0, self.1).write(out);
+    }
+
+    fn read(input: &mut &str) -> Option<Self> {
+        Form::read(input).map(|(epoch, number)| SessionId(epoch, number))
+    }
+}
 
 impl<T: Form, U: Form> Form for (T, U) {
     fn write(&self, out: &mut Vec<u8>) {
@@ -353,7 +386,8 @@ impl Form for Command {
             Command::Remove { .. }
             | Command::Cas(_)
             | Command::Incr { .. }
-            | Command::Mput { .. } => return by_serde(self, out),
+            | Command::Mput { .. }
+            | Command::Refused => return by_serde(self, out),
         };
         text(out, name);
         key.write(out);
@@ -437,6 +471,7 @@ impl Form for Outcome {
             | Outcome::Mismatch(_)
             | Outcome::NotANumber
             | Outcome::Overflow
+            | Outcome::OutOfMemory
             | Outcome::Length(_)
             | Outcome::Keys(_)
             | Outcome::Pages(_)

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 
 use crate::config::Limits;
 use crate::kv::command::{Command, Key, Operation, OperationResult, Origin};
+use crate::kv::memory;
 use crate::kv::replica::{Applied, Replica};
 use crate::kv::session::Standing;
 use crate::protocol::Outbox;
@@ -112,6 +113,7 @@ impl Asker {
                         primary: shown.primary.as_ref().map(|primary| primary.id.clone()),
                         primary_address: shown.primary.map(|primary| primary.address),
                     }),
+                    Outcome::OutOfMemory => plain_failure(FailReason::OutOfMemory, view, None),
                     Outcome::Busy | Outcome::GenerationChanged | Outcome::SessionExpired => {
                         plain_failure(FailReason::Busy, view, None)
                     }
@@ -127,6 +129,25 @@ impl Asker {
 pub fn plain_failure(reason: FailReason, view: ViewId, detail: Option<String>) -> Message {
     let number = view.number;
     Message::Fail(Fail { reason, detail, number, primary: None, primary_address: None })
+}
+
+/// Memory that a copy may take here and at the other end, and what is taken beside the copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// The smallest limit that is known; none without one.
+    pub limit: Option<usize>,
+    /// Bytes that are kept for the reader of a snapshot.
+    pub besides: usize,
+}
+
+impl Room {
+    /// Whether the command may be executed: what makes the store no larger always may.
+    #[must_use]
+    pub fn has(self, command: &Command, replica: &Replica) -> bool {
+        let Some(limit) = self.limit else { return true };
+        let growth = memory::growth(replica.store(), command);
+        growth == 0 || replica.memory() + self.besides + growth <= limit
+    }
 }
 
 /// What becomes of a write that has arrived.
@@ -197,6 +218,7 @@ impl Intake {
         command: Command,
         asker: Asker,
         limits: &Limits,
+        room: Room,
         replica: &mut Replica,
     ) -> Reception {
         let command_fits = command.check(limits).is_ok();
@@ -232,6 +254,10 @@ impl Intake {
         let mut next = Some((origin, command, asker));
         while let Some((origin, command, asker)) = next {
             turn.logged = origin.number;
+            // Refused as the result of its own number, which is replicated like any other:
+            // 1. a copy of the request is delayed .. 2. another one is refused, and the client
+            // says "not executed" .. 3. there is room again .. 4. the first copy would be executed.
+            let command = if room.has(&command, replica) { command } else { Command::Refused };
             let number = replica.push(Operation::Write { origin: Some(origin), command });
             self.askers.push(number, asker);
             next = turn.early.remove(&turn.logged.next());
@@ -297,6 +323,7 @@ fn outcome(result: OperationResult) -> Outcome {
         OperationResult::Mismatch(length) => Outcome::Mismatch(length),
         OperationResult::NotANumber => Outcome::NotANumber,
         OperationResult::Overflow => Outcome::Overflow,
+        OperationResult::OutOfMemory => Outcome::OutOfMemory,
         OperationResult::SessionExpired => Outcome::SessionExpired,
     }
 }

@@ -158,6 +158,13 @@ impl Snapshots {
         }
     }
 
+    /// Bytes that are kept for the reader.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let snapshot = self.reading.as_ref().and_then(|reading| reading.snapshot.as_ref());
+        snapshot.map_or(0, Snapshot::bytes)
+    }
+
     fn give_up(&mut self) {
         self.discarded.extend(self.reading.take().and_then(|reading| reading.snapshot));
     }

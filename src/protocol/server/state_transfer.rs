@@ -46,6 +46,8 @@ pub struct Sender {
     patience: Patience,
     /// The joiner ended with another digest than ours.
     diverged: bool,
+    /// The joiner may not take as much memory as the state does.
+    too_small: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -109,7 +111,12 @@ impl Sender {
     /// A new attempt.
     #[must_use]
     pub fn new(now: Timestamp) -> Sender {
-        Sender { stage: Stage::AwaitingOffer, patience: Patience::new(now), diverged: false }
+        Sender {
+            stage: Stage::AwaitingOffer,
+            patience: Patience::new(now),
+            diverged: false,
+            too_small: false,
+        }
     }
 
     /// The joiner's pipeline, once it holds a complete copy: it becomes the backup's.
@@ -171,7 +178,7 @@ impl Sender {
     pub fn is_stalled(&self, now: Timestamp, dead_after: Duration) -> bool {
         match &self.stage {
             Stage::AwaitingOffer | Stage::Streaming(_) => {
-                self.patience.is_over(now, dead_after, true)
+                self.too_small || self.patience.is_over(now, dead_after, true)
             }
             Stage::Following { pipeline, .. } => pipeline.is_stalled(now, dead_after),
         }
@@ -228,6 +235,21 @@ impl Sender {
         if let Stage::Streaming(stream) = &mut self.stage {
             stream.asked = now;
         }
+    }
+
+    /// The joiner has no room for the state: nothing is sent, and another one is to be preferred.
+    /// Returns whether that is new.
+    pub fn turn_away(&mut self) -> bool {
+        match self.stage {
+            Stage::AwaitingOffer => !std::mem::replace(&mut self.too_small, true),
+            Stage::Streaming(_) | Stage::Following { .. } => false,
+        }
+    }
+
+    /// See [`Sender::turn_away`].
+    #[must_use]
+    pub fn is_turned_away(&self) -> bool {
+        self.too_small
     }
 
     /// The joiner is there.
@@ -726,7 +748,7 @@ impl Joining {
         match &mut self.state {
             JoiningState::Offering { replica, attempt, retry_at } if *retry_at <= now => {
                 let copy = replica.as_ref().map(|copy| (copy.applied(), copy.digest()));
-                messages.push(Message::Offer(Offer { link, copy }));
+                messages.push(Message::Offer(Offer { link, copy, memory_max: None }));
                 // As often as pings at first, so that loss alone does not look like a joiner that
                 // is not there.
                 *retry_at = now + timing.ping_interval() / 4 * (1 << (*attempt / 16).min(4));

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use super::Datagram;
+use super::proof::{Proofs, Retry};
 use super::wire::{Check, Header, checksum};
 use crate::protocol::codec;
 
@@ -92,6 +93,8 @@ pub(super) struct Packer {
     recent: Option<(SocketAddr, usize)>,
     /// Receivers whose last datagram carried the other checksum. Only looked up.
     crc32: HashSet<SocketAddr>,
+    /// What receivers want to see in front of everything else.
+    proofs: Proofs,
     /// Empty buffers.
     pool: Vec<Vec<u8>>,
 }
@@ -125,6 +128,16 @@ impl Packer {
                 self.crc32.insert(from);
             }
         }
+    }
+
+    /// Somebody asks for a proof. Returns whether that is new.
+    pub(super) fn learn_proof(&mut self, from: SocketAddr, retry: Retry) -> bool {
+        self.proofs.learn(from, retry)
+    }
+
+    #[cfg(test)]
+    pub(super) fn proven_addresses(&self) -> usize {
+        self.proofs.addresses()
     }
 
     #[cfg(test)]
@@ -167,6 +180,7 @@ impl Packer {
             Check::Sum => BLANK_HEADER,
             Check::Crc32 => BLANK_CRC32_HEADER,
         });
+        self.proofs.write(to, &mut bytes);
         write(&mut bytes);
         bytes.push(b'\n');
         self.queue.push(Queued { datagram: Datagram { to, bytes }, form: Form::Checked(check) });
@@ -176,6 +190,7 @@ impl Packer {
     pub(super) fn flush(&mut self, out: &mut Vec<Datagram>) {
         self.open.clear();
         self.recent = None;
+        let proofs = &mut self.proofs;
         out.extend(self.queue.drain(..).map(|Queued { mut datagram, form }| {
             match form {
                 Form::Plain => {}
@@ -183,11 +198,13 @@ impl Packer {
                     let sum = checksum(&datagram.bytes[BLANK_HEADER.len()..]);
                     write!(&mut datagram.bytes[SUM], "{sum:>20}")
                         .expect("a u64 has at most twenty digits");
+                    proofs.note(datagram.to, sum);
                 }
                 Form::Checked(Check::Crc32) => {
                     let sum = crc32fast::hash(&datagram.bytes[BLANK_HEADER.len()..]);
                     write!(&mut datagram.bytes[CRC32], "{sum:>18}")
                         .expect("a u32 has at most ten digits");
+                    proofs.note(datagram.to, u64::from(sum));
                 }
             }
             datagram

@@ -69,7 +69,10 @@ impl Target for Cluster {
                     let entries = entries.iter().map(|(key, list)| (key.to_string(), texts(list)));
                     self.lists.extend(entries);
                 }
-                Command::Remove { .. } | Command::Cas(_) | Command::Incr { .. } => {
+                Command::Remove { .. }
+                | Command::Cas(_)
+                | Command::Incr { .. }
+                | Command::Refused => {
                     panic!("a load puts and appends")
                 }
             }

@@ -20,6 +20,12 @@ impl Random {
         }
     }
 
+    /// Of what is counted; now and then more than is read.
+    fn count(&mut self) -> u64 {
+        let number = self.number();
+        if self.below(500) == 0 { number } else { number.min(COUNT_MAX) }
+    }
+
     fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         usize::try_from(crate::kv::digest::numbers([self.0]) % bound as u64).unwrap()
@@ -50,28 +56,29 @@ impl Random {
     }
 
     fn session(&mut self) -> SessionId {
-        SessionId(Epoch(self.number(), self.number()), OperationNumber(self.number()))
+        SessionId(Epoch(self.count(), self.number()), OperationNumber(self.count()))
     }
 
     fn view(&mut self) -> ViewId {
-        ViewId { epoch: Epoch(self.number(), self.number()), number: self.number() }
+        ViewId { epoch: Epoch(self.count(), self.number()), number: self.count() }
     }
 
     fn origin(&mut self) -> Origin {
         Origin {
             session: self.session(),
-            number: RequestNumber(self.number()),
-            acknowledged: RequestNumber(self.number()),
+            number: RequestNumber(self.count()),
+            acknowledged: RequestNumber(self.count()),
         }
     }
 
     fn command(&mut self) -> Command {
         let (key, value) = (self.key(), self.value());
-        match self.below(12) {
+        match self.below(13) {
             0 => Command::Remove { key },
             1 => Command::Cas(Box::new(Cas { key, old: None, new: Some(self.values()) })),
             2 => Command::Incr { key, by: self.number().cast_signed() },
             3 => Command::Mput { entries: vec![(key, self.values())] },
+            12 => Command::Refused,
             4..8 => Command::Append { key, value },
             _ => Command::Put { key, value },
         }
@@ -88,7 +95,7 @@ impl Random {
 
     fn ask(&mut self) -> Ask {
         let key = self.key();
-        let after = (self.below(2) == 0).then(|| (self.session(), RequestNumber(self.number())));
+        let after = (self.below(2) == 0).then(|| (self.session(), RequestNumber(self.count())));
         match self.below(8) {
             0 => Ask::Open { nonce: self.number() },
             1 => {
@@ -108,7 +115,7 @@ impl Random {
             1 => Outcome::Opened(self.session()),
             2 => Outcome::Busy,
             3 => Outcome::Page(Page {
-                generation: OperationNumber(self.number()),
+                generation: OperationNumber(self.count()),
                 start: self.number(),
                 end: self.number(),
                 values: self.values(),
@@ -125,7 +132,7 @@ impl Random {
             2 => Item::End { applied: OperationNumber(1), digest: self.number() },
             _ => Item::List {
                 key,
-                generation: OperationNumber(self.number()),
+                generation: OperationNumber(self.count()),
                 start: self.number(),
                 values: self.values(),
             },
@@ -146,17 +153,18 @@ impl Random {
             1 => Message::Reply(Reply { client, id, view: self.view(), outcome: self.outcome() }),
             2 => Message::Replicate(Replicate {
                 link,
-                first: OperationNumber(self.number()),
+                first: OperationNumber(self.count()),
                 operations: (0..self.below(4)).map(|_| self.operation()).collect(),
                 barrier: self.number(),
-                flip: OperationNumber(self.number()),
+                flip: OperationNumber(self.count()),
             }),
             3 => Message::Ack(Ack {
                 link,
-                applied: OperationNumber(self.number()),
+                applied: OperationNumber(self.count()),
                 digest: self.number(),
-                received: OperationNumber(self.number()),
+                received: OperationNumber(self.count()),
                 barrier: self.number(),
+                memory_max: (self.below(2) == 0).then(|| self.number()),
             }),
             4 => Message::Transfer(Transfer {
                 link,
@@ -187,9 +195,11 @@ fn what_is_written_is_what_serde_writes_and_both_read_it_as_the_same() {
         assert!(encode(&message, &mut line));
         let line = String::from_utf8(line).unwrap();
         assert_eq!(line, serde_json::to_string(&message).unwrap(), "seed {seed}");
-        assert_eq!(decode_by_serde(tag(&line), &line).as_ref(), Ok(&message), "seed {seed}");
+        // What counts too far is refused by both.
+        let by_serde = decode_by_serde(tag(&line), &line).ok();
+        assert!(by_serde.as_ref().is_none_or(|same| *same == message), "seed {seed}");
         if let Some(same) = decode(tag(&line), &line) {
-            assert_eq!(same, message, "seed {seed}");
+            assert_eq!(by_serde, Some(same), "seed {seed}");
             read += 1;
         }
     }
