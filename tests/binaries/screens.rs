@@ -146,7 +146,9 @@ fn several_lines_can_be_pasted_and_quotes_may_hold_line_ends() {
 fn a_command_that_waits_through_a_failover_says_what_it_waits_for() {
     let mut cluster = Cluster::of(3);
     let roles = cluster.roles();
-    let mut person = at_client(&cluster);
+    let client = client(&cluster, &["--deadline", "30s"]);
+    let mut person = Person::start(&cluster.logs, "client", &client, SIZE);
+    person.wait_for_line("> ");
     person.enter("put a 1");
     person.wait_for("put completed");
     cluster.kill(&roles.primary);
@@ -304,7 +306,7 @@ fn watch_draws_through_the_death_of_a_primary_and_of_the_view_server() {
 fn watch_prints_lines_and_objects_where_there_is_no_terminal() {
     let cluster = Cluster::of(2);
     let roles = cluster.roles();
-    let watch = ["watch", "--interval", "100ms", "--count", "2"];
+    let watch = ["watch", "--interval", "400ms", "--count", "2"];
     let finished = cluster.client(&watch);
     assert_eq!((finished.code, finished.stdout.len()), (Some(0), 2), "{finished:?}");
     let told = format!("primary {} backup {}", roles.primary, roles.backup);

@@ -205,7 +205,7 @@ fn what_servers_call_themselves_stays_on_its_line() {
     };
     let waiting = Some(format!("waiting for {evil}"));
     let status = Status { shown: Shown { waiting, ..shown() }, servers: vec![server] };
-    let (_, output, _, _) = run("status\n", |_| Answer::Status(status.clone().into()));
+    let (_, output, _, _) = run("status\n", |_| Answer::Status(status.clone()));
     assert_eq!(output.lines().count(), 3, "{output}");
     let (_, output, _, _) = run("explain\n", |_| Answer::Explained(vec![evil.to_owned()]));
     assert_eq!(output.lines().count(), 1, "{output}");
