@@ -164,6 +164,50 @@ impl Message {
             | Message::StatusReply(_) => false,
         }
     }
+
+    /// Who may send it.
+    #[must_use]
+    pub fn speaker(&self) -> Speaker {
+        match self {
+            Message::GetView(_)
+            | Message::ClientRequest(_)
+            | Message::Probe(_)
+            | Message::ViewRequest(_)
+            | Message::Request(_)
+            | Message::StatusRequest(_) => Speaker::Anybody,
+            Message::ViewAnswer(_)
+            | Message::Success(_)
+            | Message::Fail(_)
+            | Message::ProbeAnswer(_)
+            | Message::ViewReply(_)
+            | Message::Reply(_)
+            | Message::StatusReply(_) => Speaker::WhoeverWasAsked,
+            Message::Announce(_)
+            | Message::Pong(_)
+            | Message::Replicate(_)
+            | Message::Ack(_)
+            | Message::NewerView(_)
+            | Message::Offer(_)
+            | Message::Verdict(_)
+            | Message::Transfer(_)
+            | Message::TransferAck(_) => Speaker::Server,
+            Message::Refused(_) | Message::Ping(_) => Speaker::ViewServer,
+        }
+    }
+}
+
+/// Who may send a message, and by that what it can do: only what servers say among themselves ever
+/// changes who is primary, or the copies.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Speaker {
+    /// A question or a request: anybody, clients above all.
+    Anybody,
+    /// An answer: whoever was asked, a kv server or the view server. Only clients listen to it.
+    WhoeverWasAsked,
+    /// A kv server, to another one or to the view server.
+    Server,
+    /// The view server, to kv servers.
+    ViewServer,
 }
 
 /// See [`Message::GetView`].
