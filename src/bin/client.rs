@@ -12,8 +12,8 @@ use pbkv::cli::flags::{LogFormat, parse_address, parse_time};
 use pbkv::cli::setup::{self, HostsFile};
 use pbkv::cli::terminal::Terminal;
 use pbkv::cli::{
-    CliError, VERSION, check, client_command, client_session, dump, exit, generate, logging,
-    runtime, watch,
+    CliError, VERSION, check, client_command, client_session, dump, exit, generate, keygen,
+    logging, runtime, watch,
 };
 use pbkv::runtime::Client;
 use pbkv::runtime::client::ClientOptions;
@@ -24,7 +24,7 @@ use pbkv::runtime::client::ClientOptions;
     name = "client",
     version = VERSION,
     after_help = "Commands: put, append, get, remove, keys, exists, len, cas, incr, mput, mget, view, \
-                  bench, check, dump, load, watch, completions, man, help [COMMAND], quit. Flags stand before the \
+                  bench, check, dump, load, watch, keygen, completions, man, help [COMMAND], quit. Flags stand before the \
                   command."
 )]
 struct Flags {
@@ -34,6 +34,9 @@ struct Flags {
     /// Address of the view server instead of the one in the hosts file
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     view_server: Option<SocketAddr>,
+    /// Key file, which seals all datagrams [default: what PBKV_KEY_FILE names, or none]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// How long to try an operation
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
     deadline: Duration,
@@ -61,22 +64,23 @@ fn run(flags: Flags) -> Result<ExitCode, CliError> {
     logging::start(flags.log_format, "warn")?;
     let form = if flags.json { Form::Json } else { Form::Text };
     match flags.command.split_first() {
+        Some((word, words)) if word == "keygen" => return keygen::run(words),
         Some((word, words)) if word == "check" => return check::run(words, form),
         Some((word, words)) if word == "bench" => {
-            let Flags { hosts, view_server, deadline, .. } = flags;
-            return bench::run(words, form, Connection { hosts, view_server, deadline });
+            let Flags { hosts, view_server, key_file, deadline, .. } = flags;
+            return bench::run(words, form, Connection { hosts, view_server, key_file, deadline });
         }
         Some((word, words)) if word == "watch" || word == "top" => {
-            let Flags { hosts, view_server, deadline, .. } = flags;
-            return watch::run(words, form, Connection { hosts, view_server, deadline });
+            let Flags { hosts, view_server, key_file, deadline, .. } = flags;
+            return watch::run(words, form, Connection { hosts, view_server, key_file, deadline });
         }
         Some((word, words)) if word == "dump" => {
-            let Flags { hosts, view_server, deadline, .. } = flags;
-            return dump::dump(words, Connection { hosts, view_server, deadline });
+            let Flags { hosts, view_server, key_file, deadline, .. } = flags;
+            return dump::dump(words, Connection { hosts, view_server, key_file, deadline });
         }
         Some((word, words)) if word == "load" => {
-            let Flags { hosts, view_server, deadline, .. } = flags;
-            return dump::load(words, form, Connection { hosts, view_server, deadline });
+            let Flags { hosts, view_server, key_file, deadline, .. } = flags;
+            return dump::load(words, form, Connection { hosts, view_server, key_file, deadline });
         }
         Some(_) | None => {}
     }
@@ -87,6 +91,7 @@ fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let hosts = HostsFile::from_environment(flags.hosts);
     let options = ClientOptions {
         deadline: flags.deadline,
+        keys: setup::keys(flags.key_file)?,
         ..ClientOptions::new(setup::client(&hosts, flags.view_server)?)
     };
     runtime()?.block_on(async {

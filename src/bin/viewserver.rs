@@ -8,12 +8,13 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser};
 use pbkv::cli::flags::{LogFormat, StateFile, parse_id, parse_listen, parse_state, parse_time};
 use pbkv::cli::serve::{asking, serve};
-use pbkv::cli::setup::{HostsFile, view_server};
+use pbkv::cli::setup::{HostsFile, server_seal, view_server};
 use pbkv::cli::terminal::Terminal;
 use pbkv::cli::{
     CliError, VERSION, exit, generate, logging, metrics, runtime as start_runtime, view_console,
 };
 use pbkv::config::{Limits, Timing};
+use pbkv::protocol::seal::Role;
 use pbkv::protocol::transport::Transport;
 use pbkv::protocol::view_server::{Command, ViewServer, ViewServerConfig};
 use pbkv::runtime::{self, RecordFile, Spin, record_file};
@@ -45,6 +46,12 @@ struct Flags {
     /// Silence after which a server is judged dead; at least three ping intervals
     #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = parse_time)]
     dead_after: Duration,
+    /// Key file, which seals all datagrams [default: what PBKV_KEY_FILE names, or none]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Without keys, bind also an address that others can reach
+    #[arg(long)]
+    insecure: bool,
     /// Let the primary answer reads alone for most of dead-after
     #[arg(long)]
     lease_reads: bool,
@@ -69,6 +76,7 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let timing = Timing::new(flags.ping_interval, flags.dead_after, flags.lease_reads)
         .map_err(CliError::misused)?;
     let place = view_server(&HostsFile::from_environment(flags.hosts), &flags.id, flags.listen)?;
+    let seal = server_seal(flags.key_file, Role::ViewServer, place.listen, flags.insecure)?;
     let state = flags
         .state
         .unwrap_or_else(|| StateFile::At(PathBuf::from(format!("{}.state.json", flags.id))));
@@ -84,7 +92,9 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let incarnation = Incarnation(runtime::random_u64());
     let config = ViewServerConfig { incarnation, timing, hosts: place.servers };
     let process = ViewServer::new(runtime::now(), config, durable);
-    let transport = Transport::new(incarnation, Limits::default());
+    let limits = Limits::default();
+    let under_seal = if seal.is_some() { runtime::limits_under_seal(limits) } else { limits };
+    let transport = Transport::new(incarnation, under_seal);
     // The loop ends when nobody can call it any more; the console may end long before.
     let (handle, calls) = runtime::channel();
     metrics::serve(flags.metrics, &handle, Command::Measure, metrics::view_page)?;
@@ -92,7 +102,7 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let console = || {
         view_console::console(&mut Terminal::of_server("viewserver> ", view_console::USAGES), ask)
     };
-    let run = runtime::run(process, transport, socket, calls, record_file, Spin::Off);
+    let run = runtime::run(process, transport, socket, calls, record_file, Spin::Off, seal);
     serve(&flags.id.0, address, run, console).await?;
     drop(handle);
     Ok(ExitCode::SUCCESS)

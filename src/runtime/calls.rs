@@ -11,6 +11,7 @@ use tracing::debug;
 
 use crate::protocol::Process;
 use crate::protocol::counts::Counts;
+use crate::protocol::seal;
 use crate::protocol::transport::Counters;
 use crate::sequence::Sequence;
 use crate::types::CallId;
@@ -32,6 +33,8 @@ pub struct Totals {
     pub transport: Counters,
     /// Datagrams that the kernel did not take.
     pub unsent: u64,
+    /// Counted where datagrams are sealed and opened.
+    pub seal: seal::Counters,
 }
 
 /// Asks the running process. When the last clone is dropped, the loop ends.

@@ -21,10 +21,12 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, error};
 
 use crate::protocol::message::Message;
+use crate::protocol::seal::{Role, Seal};
 use crate::protocol::transport::Transport;
 use crate::protocol::{Effect, Outbox, Process};
 use crate::runtime::calls::{Call, Calls, HandlesGone, Totals};
 use crate::runtime::clock::now;
+use crate::runtime::guard::Guard;
 use crate::runtime::outgoing::Outgoing;
 use crate::runtime::record_file::{RecordError, RecordFile};
 use crate::runtime::socket::{DatagramSocket, canonical};
@@ -56,7 +58,7 @@ pub enum RunError {
     Record(#[from] RecordError),
 }
 
-/// Drives `process` until every [`Handle`](crate::runtime::Handle) is gone. Calls that are still
+/// Drives `process`, behind a seal if one is given, until every [`Handle`](crate::runtime::Handle) is gone. Calls that are still
 /// open then, or when an error ends the loop, are answered with none.
 ///
 /// Blocks its thread while a record is made durable: the process could not go on meanwhile anyway.
@@ -70,8 +72,9 @@ pub async fn run<P: Process>(
     calls: Calls<P>,
     record: RecordFile,
     spin: Spin,
+    seal: Option<Seal>,
 ) -> Result<(), RunError> {
-    drive(process, transport, socket, now, calls, record, spin).await
+    drive(process, transport, socket, now, calls, record, spin, seal).await
 }
 
 /// [`run`] over another network and another clock. `now` reads the process's own clock, the one
@@ -89,9 +92,10 @@ pub async fn run_over<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy
     calls: Calls<P>,
     record: RecordFile,
 ) -> Result<(), RunError> {
-    drive(process, transport, socket, now, calls, record, Spin::Off).await
+    drive(process, transport, socket, now, calls, record, Spin::Off, None).await
 }
 
+#[expect(clippy::too_many_arguments, reason = "what a process consists of, each of another type")]
 pub(super) async fn drive<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy>(
     process: P,
     transport: Transport,
@@ -100,11 +104,12 @@ pub(super) async fn drive<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + 
     calls: Calls<P>,
     record: RecordFile,
     spin: Spin,
+    seal: Option<Seal>,
 ) -> Result<(), RunError> {
     let mut driver = Driver {
         process,
         now,
-        outgoing: Outgoing::new(transport, socket, now),
+        outgoing: Outgoing::new(transport, Guard::new(seal), socket, now),
         calls,
         record,
         outbox: Outbox::default(),
@@ -214,11 +219,16 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
                 }
             };
             bytes += size;
-            let datagram = &self.buffer[..size];
             let time = (self.now)();
-            self.outgoing.transport.receive(time, from, datagram, &mut self.messages);
+            let Outgoing { guard, transport, .. } = &mut self.outgoing;
+            let opened = guard.open(time, from, &mut self.buffer[..size]);
+            let Some((datagram, sender)) = opened else { continue };
+            transport.set_client(sender == Some(Role::Client));
+            transport.receive(time, from, datagram, &mut self.messages);
             for message in self.messages.drain(..) {
-                self.process.handle_message(time, from, message, &mut self.outbox);
+                if guard.admits(time, from, sender, &message) {
+                    self.process.handle_message(time, from, message, &mut self.outbox);
+                }
             }
         }
         (DATAGRAMS_PER_TURN, bytes)
@@ -240,6 +250,7 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
                 process: self.outbox.counts.clone(),
                 transport: *self.outgoing.transport.counters(),
                 unsent: self.outgoing.dropped,
+                seal: self.outgoing.guard.counters(),
             };
             if let Some((id, command)) = self.calls.register(call, totals) {
                 self.process.handle_command(time, id, command, &mut self.outbox);

@@ -47,6 +47,8 @@ pub struct Connection {
     pub hosts: Option<PathBuf>,
     /// `--view-server`.
     pub view_server: Option<SocketAddr>,
+    /// `--key-file`.
+    pub key_file: Option<PathBuf>,
     /// `--deadline`.
     pub deadline: Duration,
 }
@@ -68,6 +70,7 @@ pub fn run(words: &[String], form: Form, connection: Connection) -> Result<ExitC
     let options = ClientOptions {
         deadline: flags.deadline.unwrap_or(connection.deadline),
         spin: flags.spin,
+        keys: setup::keys(flags.key_file.clone().or(connection.key_file))?,
         ..ClientOptions::new(setup::client(&hosts, view_server)?)
     };
     let plan = flags.plan(random_u64());
