@@ -7,25 +7,21 @@ import json, random, shlex, socket, sys, time, zlib
 class NotExecuted(Exception): "It certainly did not happen."
 class Unknown(Exception): "It may have happened, once, or may still happen, once."
 
-def address(text):
-    host, port = text.rsplit(":", 1)
-    return host.strip("[]"), int(port)
-
 class Client:
     def __init__(self, view_server, deadline=5.0):
-        self.servers, self.deadline, self.primary = [view_server], deadline, None
+        self.servers, self.deadline, self.primary, self.session, self.id = [view_server], deadline, None, None, 0
+        self.me, self.epoch = random.getrandbits(64), [0, 0]  # a name of our own: ports are used again
         self.socket = socket.socket(socket.AF_INET6 if "[" in view_server else socket.AF_INET, socket.SOCK_DGRAM)
-        self.me, self.id, self.epoch = random.getrandbits(64), 0, [0, 0]  # a port is no name: it is used again
-        self.session, self.number, self.pieces = None, 0, {}
 
-    def send(self, to, message):  # a header with a checksum, then one object a line
+    def send(self, to, message):  # a header with a checksum, then the object; in the plain form without one
         body = json.dumps(message, ensure_ascii=False).encode() + b"\n"
-        datagram = b'{"type":"pbkv","crc32":%d}\n' % zlib.crc32(body) + body
-        if len(datagram) > 60000:
+        if len(body) > 60000:
             raise NotExecuted("too large for a datagram, and this client does not send pieces")
-        self.socket.sendto(datagram, address(to))
+        plain, (host, port) = message["type"] == "get_view", to.rsplit(":", 1)
+        head = b"" if plain else b'{"type":"pbkv","crc32":%d}\n' % zlib.crc32(body)
+        self.socket.sendto(head + body, (host.strip("[]"), int(port)))
 
-    def receive(self, until):  # yields what arrives undamaged in time
+    def receive(self, until):  # yields what arrives in time; "view" is plain, all else must be undamaged
         while (left := until - time.monotonic()) > 0:
             self.socket.settimeout(left)
             try:
@@ -33,94 +29,79 @@ class Client:
                 head, _, body = data.partition(b"\n")
                 checked = json.loads(head).get("crc32") == zlib.crc32(body)
                 messages = [json.loads(line) for line in (body if checked else data).splitlines()]
-            except (OSError, ValueError):  # silence, a port where nobody listens, or no JSON
+            except (OSError, ValueError, AttributeError):  # silence, nobody at that port, or not for us
                 continue
             for message in messages:
                 if checked and message["type"] == "piece":
-                    message = self.assemble(message, sender)
-                if message and checked == (message["type"] != "view"):  # "view" is a plain message
+                    message = self.joined(message, "%s:%d" % sender[:2])
+                if message and checked == (message["type"] != "view"):
                     yield message
 
-    def assemble(self, piece, sender):  # a large answer comes in pieces, and is fetched by its receiver
-        asked, parts = self.pieces.get(piece["id"], (0, {}))
-        parts[piece["offset"]], whole = piece["body"].encode(), b""
-        while parts.get(len(whole)):
-            whole += parts[len(whole)]
-        end = len(whole)
-        if end == piece["length"]:
-            return json.loads(whole)
-        if end >= asked or piece["offset"] == 0:  # all that was asked for is here, or it was sent anew
-            asked = min(end + 50000, piece["length"])
-            want = {"type": "want", "from": self.me, "to": piece["from"], "id": piece["id"], "ranges": [[end, asked]]}
-            self.send("%s:%d" % sender[:2], want)
-        self.pieces[piece["id"]] = (asked, parts)
+    def joined(self, piece, sender):  # a large answer comes in pieces: each one that is new asks for the next
+        have, body, length = self.pieces.setdefault(piece["id"], bytearray()), piece["body"].encode(), piece["length"]
+        if piece["offset"] == len(have):
+            have += body
+        if len(have) == length:
+            return json.loads(have)
+        if piece["offset"] in (0, len(have) - len(body)):  # the first one again: the answer is repeated
+            next = [len(have), min(len(have) + len(body), length)]
+            want = {"type": "want", "from": self.me, "to": piece["from"], "id": piece["id"], "ranges": [next]}
+            self.send(sender, want)
 
-    def find_primary(self, until):  # the view server knows; without it, any server that is known
-        for server in self.servers:
-            self.socket.sendto(b'{"type":"get_view"}', address(server))
-        for view in self.receive(min(until, time.monotonic() + 0.2)):
-            if view["type"] == "view" and view["primary_address"]:
-                self.primary = view["primary_address"]
-                self.servers = self.servers[:1] + [a for a in (self.primary, view["backup_address"]) if a]
-                return
-
-    def ask(self, ask):  # the same bytes again and again, to whoever is primary, until there is an answer
-        self.id, self.pieces, wait = self.id + 1, {}, 0.05
+    def ask(self, ask, failure):  # the same bytes to whoever is primary, until there is an answer
+        self.id, self.pieces, wait, until = self.id + 1, {}, 0.05, time.monotonic() + self.deadline
         request = {"type": "request", "client": self.me, "id": self.id, "ask": ask}
-        until = time.monotonic() + self.deadline
         while time.monotonic() < until:
-            if not self.primary:
-                self.find_primary(until)
-                continue
-            self.send(self.primary, request)
-            for reply in self.receive(min(until, time.monotonic() + wait)):
-                if reply["type"] != "reply" or (reply["client"], reply["id"]) != (self.me, self.id):
-                    continue
-                if reply["view"]["epoch"] < self.epoch:  # of a history that was given up
-                    continue
-                self.epoch, outcome = reply["view"]["epoch"], reply["outcome"]
-                if outcome == "busy" or "not_primary" in outcome:  # never final
-                    time.sleep(0.01)
+            for server in [self.primary] if self.primary else self.servers:  # without the view server, any may know
+                self.send(server, request if self.primary else {"type": "get_view"})
+            for got in self.receive(min(until, time.monotonic() + wait)):
+                if got["type"] == "view" and got["primary_address"] and not self.primary:
+                    self.primary = got["primary_address"]
+                    self.servers = self.servers[:1] + [a for a in (self.primary, got["backup_address"]) if a]
                     break
-                return outcome
-            self.primary, wait = None, min(wait * 2, 0.8)
-        raise TimeoutError("no answer within %gs" % self.deadline)
+                if got["type"] != "reply" or (got["client"], got["id"]) != (self.me, self.id):
+                    continue
+                if got["view"]["epoch"] >= self.epoch:  # else of a history that was given up
+                    self.epoch, outcome = got["view"]["epoch"], got["outcome"]
+                    if outcome != "busy" and "not_primary" not in outcome:
+                        return outcome
+                    time.sleep(0.01)  # never final
+                    self.primary = None
+                    break
+            else:
+                self.primary, wait = None, min(wait * 2, 0.8)
+        raise failure("no answer within %gs" % self.deadline)
 
     def write(self, command, **fields):
-        try:
-            if not self.session:  # no write is in a session that may have an unanswered request
-                self.session, self.number = self.ask({"open": {"nonce": random.getrandbits(64)}})["opened"], 0
-        except TimeoutError as error:
-            raise NotExecuted(error) from None
-        session, self.session, number = self.session, None, self.number + 1
+        if not self.session:
+            self.session = self.ask({"open": {"nonce": random.getrandbits(64)}}, NotExecuted)["opened"], 1
+        (session, number), self.session = self.session, None  # one with an unanswered write is never used again
         origin = {"session": session, "number": number, "acknowledged": number - 1}
-        try:
-            outcome = self.ask({"write": {"origin": origin, "command": {command: fields}}})
-        except TimeoutError as error:
-            raise Unknown(error) from None
+        outcome = self.ask({"write": {"origin": origin, "command": {command: fields}}}, Unknown)
         if outcome != "done":
             raise Unknown(outcome)
-        self.session, self.number = session, number
+        self.session = session, number + 1
 
-    def get(self, key):
-        try:
-            while (outcome := self.ask({"get": {"key": key}})) != "missing":
-                page = outcome["page"]  # a long list comes in pages, which belong together as long as
-                values = page["values"]  # its generation is the same
-                while len(values) < page["end"] and outcome != "generation_changed":
-                    rest = {"generation": page["generation"], "start": len(values), "end": page["end"]}
-                    outcome = self.ask({"get": {"key": key, "page": rest}})
-                    values += outcome["page"]["values"] if "page" in outcome else []
-                if outcome != "generation_changed":
-                    return values
-        except TimeoutError as error:
-            raise NotExecuted(error) from None
+    def get(self, key):  # a long list comes in pages, which belong together while its generation is the same
+        values, rest = [], None
+        while (outcome := self.ask({"get": {"key": key, "page": rest}}, NotExecuted)) != "missing":
+            if outcome == "generation_changed":
+                values, rest = [], None
+                continue
+            page = outcome["page"]
+            values, rest = values + page["values"], rest or {"generation": page["generation"], "end": page["end"]}
+            if len(values) >= rest["end"]:
+                return values
+            rest["start"] = len(values)
 
 if __name__ == "__main__":
-    client = Client(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 5.0)
-    for command, key, *value in filter(None, map(shlex.split, sys.stdin)):
+    client = Client(sys.argv[1], *map(float, sys.argv[2:]))
+    for command, *words in filter(None, map(shlex.split, sys.stdin)):
         try:
-            answer = client.get(key) if command == "get" else client.write(command, key=key, **({"value": value[0]} if value else {}))
-            print(json.dumps(answer) if command == "get" else "done", flush=True)
+            if command == "get":
+                print(json.dumps(client.get(*words)), flush=True)
+            else:
+                client.write(command, **dict(zip(["key", "value"], words)))
+                print("done", flush=True)
         except (NotExecuted, Unknown) as error:
             print("%s: %s" % (type(error).__name__, error), flush=True)

@@ -192,6 +192,9 @@ pub struct Limits {
     pub page_bytes: usize,
     /// Reads that may wait for a proof before new ones are refused (`busy`).
     pub pending_reads: usize,
+    /// Bytes that a copy may take, as `kv::memory` estimates them, before what would make it larger
+    /// is refused (`out_of_memory`); none for no limit. What the backup may take counts as well.
+    pub memory_bytes: Option<usize>,
 }
 
 impl Default for Limits {
@@ -214,6 +217,7 @@ impl Default for Limits {
             snapshot_bytes: 256 << 20,
             page_bytes: 256 << 10,
             pending_reads: 65_536,
+            memory_bytes: None,
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use twox_hash::XxHash3_64;
 
 /// The name of a server, as the operator types it (`s1`). It survives restarts; what a process
@@ -66,13 +66,29 @@ impl fmt::Debug for Incarnation {
 #[serde(transparent)]
 pub struct HistoryId(pub u64);
 
+/// The largest number that is read of anything that is counted: no process counts so far in a
+/// thousand years, and one more, or the sum of two, is still a number. What claims more is damaged
+/// or forged, and not decoded.
+pub const COUNT_MAX: u64 = 1 << 62;
+
+/// Reads a number that was counted to.
+fn counted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let count = u64::deserialize(deserializer)?;
+    if count > COUNT_MAX {
+        return Err(de::Error::custom("nobody has counted so far"));
+    }
+    Ok(count)
+}
+
 /// Orders what different view servers decide within one history. A new one is drawn when the
 /// durable record was lost and when the operator gives up all data (`reset`).
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
 pub struct Epoch(
-    /// Greater than the counter of every epoch its author had heard of.
+    /// Greater than the counter of every epoch its author had heard of. No greater than
+    /// [`COUNT_MAX`].
+    #[serde(deserialize_with = "counted")]
     pub u64,
     /// The incarnation of the view server that drew it: two authors never draw the same epoch.
     pub u64,
@@ -86,6 +102,7 @@ pub struct ViewId {
     /// The epoch the number belongs to.
     pub epoch: Epoch,
     /// Rises by at least one with every view.
+    #[serde(deserialize_with = "counted")]
     pub number: u64,
 }
 
@@ -100,7 +117,7 @@ impl fmt::Display for ViewId {
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
 #[serde(transparent)]
-pub struct OperationNumber(pub u64);
+pub struct OperationNumber(#[serde(deserialize_with = "counted")] pub u64);
 
 impl OperationNumber {
     /// The number that follows this one.
@@ -133,7 +150,7 @@ pub struct SessionId(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
 #[serde(transparent)]
-pub struct RequestNumber(pub u64);
+pub struct RequestNumber(#[serde(deserialize_with = "counted")] pub u64);
 
 impl RequestNumber {
     /// The number that follows this one.
@@ -151,3 +168,22 @@ pub struct RequestId(pub u64);
 /// Matches an answer to a command that a local caller gave to its own process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CallId(pub u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_can_have_counted_to_is_not_read() {
+        for text in [u64::MAX.to_string(), (COUNT_MAX + 1).to_string()] {
+            assert!(serde_json::from_str::<OperationNumber>(&text).is_err(), "{text}");
+            assert!(serde_json::from_str::<RequestNumber>(&text).is_err(), "{text}");
+            assert!(serde_json::from_str::<Epoch>(&format!("[{text},1]")).is_err(), "{text}");
+            let view = format!(r#"{{"epoch":[1,1],"number":{text}}}"#);
+            assert!(serde_json::from_str::<ViewId>(&view).is_err(), "{text}");
+        }
+        let most = format!("[{COUNT_MAX},{}]", u64::MAX);
+        assert_eq!(serde_json::from_str::<Epoch>(&most).unwrap(), Epoch(COUNT_MAX, u64::MAX));
+        assert!(COUNT_MAX.checked_add(COUNT_MAX).is_some());
+    }
+}

@@ -6,13 +6,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use pbkv::cli::bench::{self, Connection};
 use pbkv::cli::client_answer::Form;
 use pbkv::cli::flags::{LogFormat, parse_address, parse_time};
-use pbkv::cli::setup::{self, HostsFile};
+use pbkv::cli::setup::Connection;
 use pbkv::cli::terminal::Terminal;
 use pbkv::cli::{
-    CliError, VERSION, check, client_command, client_session, dump, exit, generate, keygen,
+    CliError, VERSION, bench, check, client_command, client_session, dump, exit, generate, keygen,
     logging, runtime, watch,
 };
 use pbkv::runtime::Client;
@@ -63,37 +62,26 @@ fn main() -> ExitCode {
 fn run(flags: Flags) -> Result<ExitCode, CliError> {
     logging::start(flags.log_format, "warn")?;
     let form = if flags.json { Form::Json } else { Form::Text };
-    match flags.command.split_first() {
+    let Flags { hosts, view_server, key_file, deadline, command, .. } = flags;
+    let connection = Connection { hosts, view_server, key_file, deadline };
+    match command.split_first() {
         Some((word, words)) if word == "keygen" => return keygen::run(words),
         Some((word, words)) if word == "check" => return check::run(words, form),
-        Some((word, words)) if word == "bench" => {
-            let Flags { hosts, view_server, key_file, deadline, .. } = flags;
-            return bench::run(words, form, Connection { hosts, view_server, key_file, deadline });
-        }
+        Some((word, words)) if word == "bench" => return bench::run(words, form, connection),
         Some((word, words)) if word == "watch" || word == "top" => {
-            let Flags { hosts, view_server, key_file, deadline, .. } = flags;
-            return watch::run(words, form, Connection { hosts, view_server, key_file, deadline });
+            return watch::run(words, form, connection);
         }
-        Some((word, words)) if word == "dump" => {
-            let Flags { hosts, view_server, key_file, deadline, .. } = flags;
-            return dump::dump(words, Connection { hosts, view_server, key_file, deadline });
-        }
-        Some((word, words)) if word == "load" => {
-            let Flags { hosts, view_server, key_file, deadline, .. } = flags;
-            return dump::load(words, form, Connection { hosts, view_server, key_file, deadline });
-        }
+        Some((word, words)) if word == "dump" => return dump::dump(words, connection),
+        Some((word, words)) if word == "load" => return dump::load(words, form, connection),
         Some(_) | None => {}
     }
-    let task = match client_session::task(form, &flags.command, &mut Terminal::standard("> ")) {
+    let task = match client_session::task(form, &command, &mut Terminal::standard("> ")) {
         Ok(task) => task,
         Err(code) => return Ok(code),
     };
-    let hosts = HostsFile::from_environment(flags.hosts);
-    let options = ClientOptions {
-        deadline: flags.deadline,
-        keys: setup::keys(flags.key_file)?,
-        ..ClientOptions::new(setup::client(&hosts, flags.view_server)?)
-    };
+    let view_server = connection.whom(None, None)?;
+    let keys = connection.keys(None)?;
+    let options = ClientOptions { deadline, keys, ..ClientOptions::new(view_server) };
     runtime()?.block_on(async {
         let client = Client::connect_with(options).await.map_err(CliError::failed)?;
         client_session::run(client, form, task).await

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use pbkv::cli::flags::{LogFormat, parse_address, parse_kv_id, parse_listen};
+use pbkv::cli::flags::{LogFormat, parse_address, parse_kv_id, parse_listen, parse_size};
 use pbkv::cli::serve::{asking, serve};
 use pbkv::cli::setup::{HostsFile, kv_server, server_seal};
 use pbkv::cli::terminal::Terminal;
@@ -15,6 +15,7 @@ use pbkv::cli::{
 use pbkv::config::Limits;
 use pbkv::protocol::seal::Role;
 use pbkv::protocol::server::{Command, Server, ServerConfig};
+use pbkv::protocol::sources::Sources;
 use pbkv::protocol::transport::Transport;
 use pbkv::runtime::{self, RecordFile, Spin};
 use pbkv::types::{Incarnation, ServerId};
@@ -48,6 +49,10 @@ struct Flags {
     /// Without keys, bind also an address that others can reach
     #[arg(long)]
     insecure: bool,
+    /// Memory that the data may take, as in 512mb or 2gb, before what would make it larger is
+    /// refused; the other copy's limit counts as well [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_memory: Option<usize>,
     /// Whether to look out for work before sleeping: shortens the way of single operations
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
     spin: Spin,
@@ -74,17 +79,26 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let seal = server_seal(flags.key_file, Role::Server, place.listen, flags.insecure)?;
     let socket = runtime::bind(place.listen).await.map_err(CliError::failed)?;
     let address = socket.local_addr().map_err(CliError::failed)?;
-    let (incarnation, limits) = (Incarnation(runtime::random_u64()), Limits::default());
+    let incarnation = Incarnation(runtime::random_u64());
+    let limits = Limits { memory_bytes: flags.max_memory, ..Limits::default() };
+    // Who is behind an address is proven by a seal, or else by the address alone.
+    let sources = if seal.is_some() { Sources::Any } else { Sources::Known };
     let config = ServerConfig {
         id: flags.id.clone(),
         incarnation,
         view_server: place.view_server,
         advertise: flags.advertise,
         limits,
+        sources,
     };
     let process = Server::new(runtime::now(), config);
-    let under_seal = if seal.is_some() { runtime::limits_under_seal(limits) } else { limits };
-    let transport = Transport::new(incarnation, under_seal);
+    let transport = match &seal {
+        Some(_) => Transport::new(incarnation, runtime::limits_under_seal(limits)),
+        None => {
+            let secret = runtime::secret().map_err(CliError::failed)?;
+            Transport::new(incarnation, limits).demanding_proof(secret)
+        }
+    };
     // The loop ends when nobody can call it any more; the console may end long before.
     let (handle, calls) = runtime::channel();
     metrics::serve(flags.metrics, &handle, Command::Measure, metrics::kv_page)?;

@@ -15,6 +15,7 @@ use pbkv::cli::{
 };
 use pbkv::config::{Limits, Timing};
 use pbkv::protocol::seal::Role;
+use pbkv::protocol::sources::Sources;
 use pbkv::protocol::transport::Transport;
 use pbkv::protocol::view_server::{Command, ViewServer, ViewServerConfig};
 use pbkv::runtime::{self, RecordFile, Spin, record_file};
@@ -90,11 +91,18 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let socket = runtime::bind(place.listen).await.map_err(CliError::failed)?;
     let address = socket.local_addr().map_err(CliError::failed)?;
     let incarnation = Incarnation(runtime::random_u64());
-    let config = ViewServerConfig { incarnation, timing, hosts: place.servers };
+    // Who is behind an address is proven by a seal, or else by the address alone.
+    let sources = if seal.is_some() { Sources::Any } else { Sources::Known };
+    let config = ViewServerConfig { incarnation, timing, hosts: place.servers, sources };
     let process = ViewServer::new(runtime::now(), config, durable);
     let limits = Limits::default();
-    let under_seal = if seal.is_some() { runtime::limits_under_seal(limits) } else { limits };
-    let transport = Transport::new(incarnation, under_seal);
+    let transport = match &seal {
+        Some(_) => Transport::new(incarnation, runtime::limits_under_seal(limits)),
+        None => {
+            let secret = runtime::secret().map_err(CliError::failed)?;
+            Transport::new(incarnation, limits).demanding_proof(secret)
+        }
+    };
     // The loop ends when nobody can call it any more; the console may end long before.
     let (handle, calls) = runtime::channel();
     metrics::serve(flags.metrics, &handle, Command::Measure, metrics::view_page)?;

@@ -274,6 +274,7 @@ pub fn word_and_key(action: &Action) -> (&'static str, Option<&Key>) {
         Action::Write(Command::Cas(cas)) => ("cas", Some(&cas.key)),
         Action::Write(Command::Incr { key, .. }) => ("incr", Some(key)),
         Action::Write(Command::Mput { .. }) => ("mput", None),
+        Action::Write(Command::Refused) => ("refused", None),
         Action::Get(key) => ("get", Some(key)),
         Action::Mget(_) => ("mget", None),
         Action::Snapshot(_) => ("dump", None),

@@ -66,6 +66,15 @@ pub async fn run(client: Client, form: Form, task: Task) -> Result<ExitCode, Cli
     let runtime = tokio::runtime::Handle::current();
     let is_edited = task == Task::Lines && editor::is_possible();
     let _mode = is_edited.then(KeptMode::now);
+    // Ended by a signal, this process would leave the terminal in raw mode. Ctrl-C ends nothing but
+    // the command that waits, and between two commands nothing at all.
+    let signals = is_edited.then(|| {
+        Ok::<_, std::io::Error>((
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        ))
+    });
+    let signals = signals.transpose().map_err(CliError::failed)?;
     let console = move || {
         let ask = |action: &Action| runtime.block_on(act(&client, action));
         match task {
@@ -94,15 +103,12 @@ pub async fn run(client: Client, form: Form, task: Task) -> Result<ExitCode, Cli
         }
     };
     let done = on_own_thread(console)?;
-    let done = if is_edited {
-        // Ended by a signal, this process would leave the terminal in raw mode.
-        let mut terminate = signal(SignalKind::terminate()).map_err(CliError::failed)?;
-        tokio::select! {
+    let done = match signals {
+        Some((mut terminate, _interrupt)) => tokio::select! {
             done = done => done,
             _ = terminate.recv() => return Ok(ExitCode::from(128 + 15)),
-        }
-    } else {
-        done.await
+        },
+        None => done.await,
     };
     Ok(ExitCode::from(done.unwrap_or(1)))
 }
@@ -129,8 +135,8 @@ fn lines(
                 let result = ask(&action);
                 all_done &= result.is_ok();
                 if result.as_ref().is_err_and(|failure| failure.reason == FailureReason::GivenUp) {
-                    // Whoever stops one of several pasted lines does not want the others.
-                    terminal.forget_pasted();
+                    // Whoever stops one of several lines does not want the others.
+                    terminal.forget_typed();
                 }
                 of_action(form, &action, &result)
             }

@@ -153,6 +153,31 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
     u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| FORM.to_owned())
 }
 
+/// Reads an amount of memory: a number, possibly with a fraction, and a unit.
+///
+/// # Errors
+/// When there is no number or unit, or it is less than a megabyte or more than a petabyte.
+pub fn parse_size(text: &str) -> Result<usize, String> {
+    const FORM: &str = "write a number with one of the units mb, gb, as in 512mb or 1.5gb";
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let (number, unit) = lower.split_at(digits);
+    let thousandths_of_unit: u64 = match unit.trim_start() {
+        "mb" | "mib" => (1 << 20) / 8,
+        "gb" | "gib" => (1 << 30) / 8,
+        _ => return Err(FORM.to_owned()),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let valid = (1..=9).contains(&whole.len()) && (1..=3).contains(&fraction.len());
+    let number = valid.then(|| format!("{whole}{fraction:0<3}").parse::<u64>().ok()).flatten();
+    let thousandths = number.ok_or(FORM)?;
+    let bytes = thousandths.checked_mul(thousandths_of_unit).ok_or(FORM)? / 125;
+    if !(1 << 20..=1 << 50).contains(&bytes) {
+        return Err(format!("must be between 1mb and a million gigabytes; {FORM}"));
+    }
+    usize::try_from(bytes).map_err(|_| FORM.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,6 +216,25 @@ mod tests {
             assert!(parse_time(text).is_err(), "{text}");
         }
         assert!(parse_time("5").unwrap_err().contains("unit is missing"));
+    }
+
+    #[test]
+    fn sizes_need_a_number_and_a_unit() {
+        for (text, bytes) in [
+            ("1mb", 1 << 20),
+            ("512mb", 512 << 20),
+            ("512 MB", 512 << 20),
+            ("2gb", 2 << 30),
+            ("1.5GB", 3 << 29),
+            ("0.5gib", 1 << 29),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in
+            ["", "5", "mb", "-5mb", "5 tb", "1.2.3mb", "1.mb", ".5mb", "0mb", "9999999999gb"]
+        {
+            assert!(parse_size(text).unwrap_err().contains("512mb"), "{text}");
+        }
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl Printer {
 }
 
 fn status_text(status: &Status) -> String {
-    let Status { id, incarnation, role, view, peer, synced, keys, operations } = status;
+    let Status { id, incarnation, role, view, peer, synced, keys, operations, .. } = status;
     let view = match view {
         0 => "no view yet".to_owned(),
         number => format!("view number {number}"),
@@ -150,8 +150,12 @@ fn status_text(status: &Status) -> String {
         None => "peer none".to_owned(),
     };
     let synced = if *synced { "synced" } else { "not synced" };
+    let memory = status.memory_max.map_or_else(String::new, |most| {
+        let mb = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+        format!("{:.1} of {:.1} MB, ", mb(status.memory), mb(most))
+    });
     format!(
-        "{id} {role}, {view}, {peer}, {synced}, {keys} keys, {operations} operations, \
+        "{id} {role}, {view}, {peer}, {synced}, {keys} keys, {operations} operations, {memory}\
          incarnation {incarnation}"
     )
 }
@@ -234,12 +238,16 @@ mod tests {
             synced: true,
             keys: 3,
             operations: OperationNumber(12),
+            memory: 3 << 19,
+            memory_max: None,
         };
         assert_eq!(
             status_text(&status),
             "s1 primary, view number 7, peer s2, synced, 3 keys, 12 operations, \
              incarnation 0000000000000abc"
         );
+        let limited = Status { memory_max: Some(512 << 20), ..status.clone() };
+        assert!(status_text(&limited).contains("12 operations, 1.5 of 512.0 MB, incarnation"));
         let spare = Status { view: 0, peer: None, synced: false, ..status };
         assert!(status_text(&spare).contains("no view yet, peer none, not synced"));
     }

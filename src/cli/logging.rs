@@ -25,6 +25,7 @@
 //! | `foreign_history` | error | kv server | ours, theirs | it holds a copy of another history and takes no part |
 //! | `copies_differ` | error | kv server | operation, theirs, ours | the digests differ at the same operation |
 //! | `copy_missing` | error | kv server | view | it was named primary without a copy: a bug |
+//! | `joiner_too_small` | warn | kv server | joiner, bytes, limit | a joiner may take less memory than the data does, and is turned away |
 //! | `transfer` | info | kv server | joiner, percent, keys, of, keys_per_second | a state transfer that takes long has come so far |
 //! | `server_found` | info | view server | server, address | a server is heard for the first time, or again |
 //! | `server_restarted` | info | view server | server, address | another process answers under its id |
@@ -33,6 +34,8 @@
 //! | `waiting` | info | view server | | what is missing until two copies are synced |
 //! | `complete` | info | view server | | two copies, both synced |
 //! | `observer_ended` | error | client | error | the task that asks for `client watch` has ended |
+//! | `record_waits` | error | view server | | no room for the record: nothing is decided until there is |
+//! | `record_written` | info | view server | | there is room again, and the record is durable |
 //! | `timer_stuck` | error | all | | a timer did not advance: a bug |
 //! | `client_ended` | error | client library | error | the task that drives the client has ended |
 //!

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tracing::info;
 
@@ -26,14 +27,7 @@ pub const HOSTS_VARIABLE: &str = "PBKV_HOSTS";
 /// The environment variable that names a key file.
 pub const KEY_FILE_VARIABLE: &str = "PBKV_KEY_FILE";
 
-/// The keys that a client uses: those of the file that the flag names, or else the environment.
-///
-/// # Errors
-/// When the file cannot be used.
-pub fn keys(flag: Option<PathBuf>) -> Result<Option<Keyring>, CliError> {
-    keys_of(flag, std::env::var_os(KEY_FILE_VARIABLE)).map(|found| found.map(|(_, keys)| keys))
-}
-
+/// The file that the flag names, or else the environment, and its keys.
 fn keys_of(
     flag: Option<PathBuf>,
     variable: Option<OsString>,
@@ -114,6 +108,47 @@ impl HostsFile {
         let named = self.flag.as_ref().or(self.variable.as_ref());
         let path = named.cloned().unwrap_or_else(|| PathBuf::from(DEFAULT_HOSTS));
         Hosts::load(&path).map_err(CliError::misused)
+    }
+}
+
+/// What the flags before the client's command say of the cluster.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// `--hosts`.
+    pub hosts: Option<PathBuf>,
+    /// `--view-server`.
+    pub view_server: Option<SocketAddr>,
+    /// `--key-file`.
+    pub key_file: Option<PathBuf>,
+    /// `--deadline`.
+    pub deadline: Duration,
+}
+
+impl Connection {
+    /// The view server to ask, if the flags behind the command say this: either of them overrides
+    /// both that stand before it. An address there and a file here would name two clusters, and
+    /// the file is what was typed for this command.
+    ///
+    /// # Errors
+    /// When no address is given and the hosts file cannot be used.
+    pub fn whom(
+        &self,
+        hosts: Option<PathBuf>,
+        view_server: Option<SocketAddr>,
+    ) -> Result<SocketAddr, CliError> {
+        let before = self.view_server.filter(|_| hosts.is_none());
+        let hosts = hosts.or_else(|| self.hosts.clone());
+        client(&HostsFile::from_environment(hosts), view_server.or(before))
+    }
+
+    /// The keys to use, if the flags behind the command say this.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn keys(&self, key_file: Option<PathBuf>) -> Result<Option<Keyring>, CliError> {
+        let flag = key_file.or_else(|| self.key_file.clone());
+        let found = keys_of(flag, std::env::var_os(KEY_FILE_VARIABLE))?;
+        Ok(found.map(|(_, keys)| keys))
     }
 }
 
@@ -278,6 +313,25 @@ mod tests {
             kv_server(&bad_variable, &ServerId::from("s9"), Some(address(1)), Some(address(2)));
         assert_eq!(place.unwrap(), KvServerPlace { listen: address(1), view_server: address(2) });
         assert_eq!(client(&bad_variable, Some(address(2))).unwrap(), address(2));
+    }
+
+    #[test]
+    fn what_stands_behind_a_command_overrides_what_stands_before_it() {
+        let (_folder, path) = file();
+        let before = |hosts: Option<PathBuf>, view_server| {
+            let deadline = Duration::from_secs(1);
+            Connection { hosts, view_server, deadline }
+        };
+        let by_address = before(None, Some(address(1)));
+        assert_eq!(by_address.whom(None, None).unwrap(), address(1));
+        assert_eq!(by_address.whom(None, Some(address(2))).unwrap(), address(2));
+        assert_eq!(by_address.whom(Some(path.clone()), None).unwrap(), address(5000));
+        assert!(by_address.whom(Some(nowhere()), None).is_err());
+        let by_file = before(Some(path.clone()), None);
+        assert_eq!(by_file.whom(None, None).unwrap(), address(5000));
+        assert_eq!(by_file.whom(None, Some(address(2))).unwrap(), address(2));
+        assert!(by_file.whom(Some(nowhere()), None).is_err());
+        assert_eq!(before(Some(nowhere()), None).whom(Some(path), None).unwrap(), address(5000));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Terminal<'a> {
     pub on_interrupt: OnInterrupt,
     /// Ctrl-C has ended the lines.
     pub is_interrupted: bool,
+    /// The input could not be read, which has been said: it has ended.
+    pub is_unreadable: bool,
 }
 
 /// See [`Terminal::on_interrupt`].
@@ -74,6 +76,7 @@ impl Terminal<'static> {
             last: String::new(),
             on_interrupt: OnInterrupt::AskAgain,
             is_interrupted: false,
+            is_unreadable: false,
         }
     }
 
@@ -110,22 +113,31 @@ impl Terminal<'_> {
     /// The next line without its end. None at the end of the input.
     ///
     /// # Errors
-    /// When the line is too long or not UTF-8; the next call goes on behind it.
+    /// When the line is too long or not UTF-8; the next call goes on behind it. And when the input
+    /// cannot be read, before it ends with that.
     pub fn line(&mut self) -> Option<Result<String, Mistake>> {
         (self.wait_for_turn)();
         if self.editor.is_some() {
             return self.edited_line();
+        }
+        if self.is_unreadable {
+            return None;
         }
         if let Some(prompt) = self.prompt {
             let _ = write!(self.output, "{prompt}").and_then(|()| self.output.flush());
         }
         let mut bytes = Vec::new();
         let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
-        // An input that cannot be read has ended, whatever the reason.
-        let read = self.input.by_ref().take(limit).read_until(b'\n', &mut bytes).unwrap_or(0);
-        if read == 0 {
-            return None;
-        }
+        let read = match self.input.by_ref().take(limit).read_until(b'\n', &mut bytes) {
+            Ok(0) => return None,
+            Ok(read) => read,
+            Err(error) => {
+                // Not the end: a script of which nobody can tell whether there was more is not
+                // done. Half a line is not executed, for it may say another thing than the whole.
+                self.is_unreadable = true;
+                return Some(Err(Mistake::Unreadable(format!("stdin: {error}"))));
+            }
+        };
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
             if bytes.last() == Some(&b'\r') {
@@ -133,8 +145,7 @@ impl Terminal<'_> {
             }
         } else if read == LINE_BYTES_MAX {
             let _ = self.input.skip_until(b'\n');
-            let text = format!("it is longer than {LINE_BYTES_MAX} bytes; nothing was sent");
-            return Some(Err(Mistake::Unreadable(text)));
+            return Some(Err(too_long()));
         }
         Some(String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to() + 1;
@@ -146,9 +157,7 @@ impl Terminal<'_> {
         loop {
             if let Some(line) = self.pasted.pop_front() {
                 if line.len() > LINE_BYTES_MAX {
-                    let text =
-                        format!("it is longer than {LINE_BYTES_MAX} bytes; nothing was sent");
-                    return Some(Err(Mistake::Unreadable(text)));
+                    return Some(Err(too_long()));
                 }
                 self.last.clone_from(&line);
                 return Some(Ok(line));
@@ -166,8 +175,11 @@ impl Terminal<'_> {
         }
     }
 
-    /// Drops the lines that were pasted behind the last one, and says so.
-    pub fn forget_pasted(&mut self) {
+    /// Drops the lines that were typed or pasted behind the last one, and says so of the latter.
+    pub fn forget_typed(&mut self) {
+        if let Some(editor) = &mut self.editor {
+            editor.forget_typed();
+        }
         let count = std::mem::take(&mut self.pasted).len();
         if count > 0 {
             self.complain(&self.style.dim(&format!("{count} more pasted lines were dropped")));
@@ -244,6 +256,10 @@ impl Terminal<'_> {
     }
 }
 
+fn too_long() -> Mistake {
+    Mistake::Unreadable(format!("it is longer than {LINE_BYTES_MAX} bytes; nothing was sent"))
+}
+
 /// A text for people: what would break the line, or tell the terminal what to do, is escaped.
 /// `--json` shows every text exactly.
 #[must_use]
@@ -311,6 +327,7 @@ pub(crate) mod tests {
             last: String::new(),
             on_interrupt: OnInterrupt::AskAgain,
             is_interrupted: false,
+            is_unreadable: false,
         };
         let result = console(&mut terminal);
         drop(terminal);
@@ -335,6 +352,25 @@ pub(crate) mod tests {
         assert!(lines[1].as_ref().unwrap_err().to_string().contains("single quote"));
         assert!(lines[2].as_ref().unwrap_err().to_string().contains("not UTF-8"));
         assert_eq!(lines[3], Ok(vec!["view".to_owned()]));
+    }
+
+    #[test]
+    fn an_input_that_cannot_be_read_is_a_mistake_and_then_the_end() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::WouldBlock.into())
+            }
+        }
+        let (lines, _, _) = feed(b"", |terminal| {
+            let input = b"put a 1\nremove a".as_slice().chain(Broken);
+            terminal.input = Box::new(std::io::BufReader::new(input));
+            std::iter::from_fn(|| terminal.line()).take(5).collect::<Vec<_>>()
+        });
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert_eq!(lines[0], Ok("put a 1".to_owned()));
+        let told = lines[1].as_ref().unwrap_err().to_string();
+        assert!(told.starts_with("unreadable line: stdin: "), "{told}");
     }
 
     #[test]

@@ -96,6 +96,10 @@ pub enum Command {
         /// The keys and their lists.
         entries: Vec<(Key, Vec<Value>)>,
     },
+    /// Nothing. In the place of a command for which the primary had no memory left: the request has
+    /// its number and its result like any other, and no late copy of it is executed when there is
+    /// room again.
+    Refused,
 }
 
 /// See [`Command::Cas`]. A list without elements is a missing key, like none.
@@ -215,6 +219,7 @@ impl Command {
                 check_value(value, limits)
             }
             Command::Remove { key } | Command::Incr { key, .. } => check_key(key, limits),
+            Command::Refused => Ok(()),
             Command::Cas(cas) => {
                 check_key(&cas.key, limits)?;
                 cas.values().try_for_each(|value| check_value(value, limits))?;
@@ -239,6 +244,7 @@ impl Command {
                 key.0.len() + value.0.len()
             }
             Command::Remove { key } | Command::Incr { key, .. } => key.0.len(),
+            Command::Refused => 0,
             Command::Cas(cas) => cas.key.0.len() + cas.values().map(element).sum::<usize>(),
             Command::Mput { entries } => entries
                 .iter()
@@ -311,6 +317,8 @@ pub enum OperationResult {
     NotANumber,
     /// Nothing was changed by an `incr`: the sum is beyond 64 bits.
     Overflow,
+    /// Nothing was executed, because a server has reached its limit of memory.
+    OutOfMemory,
     /// Nothing was executed, because the session that asked is not (or no longer) known.
     SessionExpired,
 }

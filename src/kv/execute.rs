@@ -18,6 +18,7 @@ pub fn execute(store: &mut Store, command: &Command, by: OperationNumber) -> Ope
         Command::Remove { key } => store.remove(key),
         Command::Cas(cas) => return compare_and_set(store, cas, by),
         Command::Incr { key, by: addend } => return increment(store, key, *addend, by),
+        Command::Refused => return OperationResult::OutOfMemory,
         Command::Mput { entries } => {
             for (key, values) in entries {
                 store.set(key, values, by);
@@ -35,6 +36,7 @@ pub fn has_changed(result: OperationResult) -> bool {
         OperationResult::Mismatch(_)
         | OperationResult::NotANumber
         | OperationResult::Overflow
+        | OperationResult::OutOfMemory
         | OperationResult::SessionExpired => false,
     }
 }

@@ -9,6 +9,7 @@
 pub mod command;
 pub mod digest;
 pub mod execute;
+pub mod memory;
 pub mod replica;
 pub mod session;
 pub mod snapshot;

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use crate::kv::command::{Operation, OperationResult};
 use crate::kv::execute::execute;
+use crate::kv::memory;
 use crate::kv::session::{Sessions, Standing};
 use crate::kv::store::Store;
 use crate::types::{OperationNumber, SessionId};
@@ -157,7 +158,8 @@ impl Replica {
                     }
                     Standing::Executed(result) => result,
                     Standing::Acknowledged => OperationResult::Done,
-                    // An earlier operation of the log evicted the session.
+                    // An earlier operation of the log evicted the session; none is numbered before
+                    // its turn.
                     Standing::Unknown | Standing::Early => OperationResult::SessionExpired,
                 };
                 (result, standing == Standing::Next, Vec::new())
@@ -188,7 +190,16 @@ impl Replica {
         }
     }
 
-    /// Bytes of the operations after this one, roughly.
+    /// Bytes that the copy takes, roughly: lists, sessions, and the log.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.store.memory()
+            + memory::SESSION * self.sessions.len()
+            + memory::OPERATION * self.log.len()
+            + self.log_bytes
+    }
+
+    /// Bytes of the operations in the log, roughly.
     #[must_use]
     pub fn log_bytes(&self) -> usize {
         self.log_bytes

@@ -53,6 +53,7 @@ impl SessionState {
             OperationResult::Mismatch(length) => (5, length),
             OperationResult::NotANumber => (6, 0),
             OperationResult::Overflow => (7, 0),
+            OperationResult::OutOfMemory => (8, 0),
         };
         digest::numbers([self.id.0.0, self.id.1.0, number.0, kind, detail])
     }

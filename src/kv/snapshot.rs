@@ -94,6 +94,7 @@ impl Snapshot {
                 self.note(key, store, false);
             }
             Command::Cas(cas) => self.note(&cas.key, store, false),
+            Command::Refused => {}
             Command::Mput { entries } => {
                 for (key, _) in entries {
                     self.note(key, store, false);
@@ -140,7 +141,8 @@ impl Snapshot {
     }
 
     /// What follows a place, about `budget` bytes of it and at least one element, and where to go
-    /// on; no place at the end.
+    /// on; no place at the end. There may be nothing in it: what was not there at the snapshot's
+    /// operation takes its share of the budget, so that passing over it is bounded, too.
     #[must_use]
     pub fn read(
         &self,
@@ -156,6 +158,9 @@ impl Snapshot {
             let resumed = position.filter(|position| position.key == *key);
             let start = resumed.map_or(0, |position| position.index);
             let start = usize::try_from(start).unwrap_or(usize::MAX).min(values.len());
+            if resumed.is_some() && start == values.len() {
+                continue;
+            }
             room = room.saturating_sub(32 + key.0.len());
             let mut taken = Vec::new();
             for value in &values[start..] {
@@ -169,44 +174,48 @@ impl Snapshot {
             if !taken.is_empty() {
                 parts.push(Part { key: key.clone(), start: start as u64, values: taken });
             }
-            if room == 0 && !parts.is_empty() {
+            if room == 0 {
                 return (parts, Some(Position { key: key.clone(), index: end as u64 }));
             }
         }
         (parts, None)
     }
 
-    /// The first list of the snapshot within this lower bound.
+    /// The first list of the snapshot within this lower bound; an empty one for a key of today that
+    /// was missing then.
     fn next<'a>(
         &'a self,
         store: &'a Store,
         bound: Bound<&'a Key>,
     ) -> Option<(&'a Key, &'a [Value])> {
-        let mut bound = bound;
-        loop {
-            let stored = match bound {
-                Bound::Included(key) => store.first_from(Some(key)),
-                Bound::Excluded(key) => store.first_after(Some(key)),
-                Bound::Unbounded => store.first_from(None),
-            };
-            let former = self.former.range::<Key, _>((bound, Bound::Unbounded)).next();
-            let stored_first = match (stored, former) {
-                (None, None) => return None,
-                (Some((stored, _)), Some((former, _))) => stored < former,
-                (Some(_), None) => true,
-                (None, Some(_)) => false,
-            };
-            match (stored, former) {
-                (Some((key, list)), _) if stored_first => return Some((key, list.values())),
-                (_, Some((key, Former::List(values)))) => return Some((key, values)),
-                (_, Some((key, Former::Beginning(length)))) => {
-                    let list = store.get(key).expect("a list that only grows is still there");
-                    return Some((key, &list.values()[..*length]));
-                }
-                (_, Some((key, Former::Missing))) => bound = Bound::Excluded(key),
-                (_, None) => return None,
+        let stored = match bound {
+            Bound::Included(key) => store.first_from(Some(key)),
+            Bound::Excluded(key) => store.first_after(Some(key)),
+            Bound::Unbounded => store.first_from(None),
+        };
+        let former = self.former.range::<Key, _>((bound, Bound::Unbounded)).next();
+        match (stored, former) {
+            (Some((key, list)), None) => Some((key, list.values())),
+            (Some((key, list)), Some((former, _))) if key < former => Some((key, list.values())),
+            (_, Some((key, Former::List(values)))) => Some((key, values)),
+            (_, Some((key, Former::Beginning(length)))) => {
+                let list = store.get(key).expect("a list that only grows is still there");
+                Some((key, &list.values()[..*length]))
+            }
+            (_, Some((key, Former::Missing))) => Some((key, &[])),
+            (None, None) => None,
+        }
+    }
+
+    /// Gives up some of what was put aside; whether that was all. To drop it all at once would take
+    /// longer than the others may be kept waiting.
+    pub fn discard(&mut self, entries: usize) -> bool {
+        for _ in 0..entries {
+            if self.former.pop_first().is_none() {
+                return true;
             }
         }
+        self.former.is_empty()
     }
 }
 
@@ -328,6 +337,42 @@ mod tests {
         snapshot.before(&put("k99"), &store);
         assert_eq!(snapshot.bytes(), once, "each key once");
         assert!(once > 0);
+    }
+
+    #[test]
+    fn what_is_newer_than_the_snapshot_is_passed_over_page_by_page() {
+        let mut store = Store::default();
+        let put = |key: &str| Command::Put { key: key.into(), value: "v".into() };
+        for key in ["a", "z"] {
+            execute(&mut store, &put(key), OperationNumber(1));
+        }
+        let mut snapshot = Snapshot::begin(OperationNumber(1));
+        for index in 0..1000 {
+            let command = put(&format!("k{index:03}"));
+            snapshot.before(&command, &store);
+            execute(&mut store, &command, OperationNumber(2));
+        }
+        let (mut position, mut pages) = (None, Vec::new());
+        loop {
+            let (parts, next) = snapshot.read(&store, position.as_ref(), 40 * 100);
+            pages.push(parts.into_iter().map(|part| part.key).collect::<Vec<_>>());
+            let Some(next) = next else { break };
+            snapshot.forget_before(&next);
+            position = Some(next);
+        }
+        assert_eq!(pages.concat(), ["a".into(), "z".into()]);
+        assert!(pages.len() >= 9, "{} pages for 1000 keys", pages.len());
+        assert!(pages[1].is_empty());
+    }
+
+    #[test]
+    fn what_was_put_aside_can_be_given_up_bit_by_bit() {
+        let mut snapshot = Snapshot::begin(OperationNumber(1));
+        for index in 0..25 {
+            let key = Key::from(format!("k{index}").as_str());
+            snapshot.before(&Command::Remove { key }, &Store::default());
+        }
+        assert_eq!([10, 10, 10].map(|entries| snapshot.discard(entries)), [false, false, true]);
     }
 
     #[test]

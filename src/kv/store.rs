@@ -103,6 +103,8 @@ pub struct Store {
     digest: u64,
     /// Of all keys and values.
     bytes: usize,
+    /// Of all lists.
+    elements: usize,
 }
 
 impl Store {
@@ -134,6 +136,12 @@ impl Store {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Elements of all lists.
+    #[must_use]
+    pub fn elements(&self) -> usize {
+        self.elements
     }
 
     /// Digest of all entries.
@@ -198,6 +206,7 @@ impl Store {
         if let Some(list) = self.lists.remove(key) {
             self.digest = self.digest.wrapping_sub(list.contribution(hash(key)));
             self.bytes -= key.0.len() + list.bytes();
+            self.elements -= list.values().len();
         }
     }
 
@@ -233,9 +242,11 @@ impl Store {
         self.digest = self.digest.wrapping_add(list.contribution(hash));
         let key_bytes = key.0.len();
         self.bytes += key_bytes + list.bytes();
+        self.elements += list.values().len();
         if let Some(former) = self.lists.insert(key, list) {
             self.digest = self.digest.wrapping_sub(former.contribution(hash));
             self.bytes -= key_bytes + former.bytes();
+            self.elements -= former.values().len();
         }
     }
 
@@ -258,6 +269,7 @@ impl Store {
         self.digest = self.digest.wrapping_sub(list.contribution(hash));
         for value in values {
             self.bytes += value.0.len();
+            self.elements += 1;
             list.push(value);
         }
         self.digest = self.digest.wrapping_add(list.contribution(hash));

@@ -199,6 +199,7 @@ impl Walk {
                 self.on_replaced(key, replica, items);
             }
             Command::Cas(cas) => self.on_replaced(&cas.key, replica, items),
+            Command::Refused => {}
             Command::Mput { entries } => {
                 for (key, _) in entries {
                     self.on_replaced(key, replica, items);

@@ -143,6 +143,7 @@ mod tests {
             synced: false,
             keys: 0,
             operations: OperationNumber(0),
+            load: None,
         };
         let status = Status::Server(Box::new(status));
         Message::StatusReply(

@@ -101,6 +101,8 @@ impl From<&Command> for Kind {
             Command::Cas(_) => Kind::Cas,
             Command::Incr { .. } => Kind::Incr,
             Command::Mput { .. } => Kind::Mput,
+            // Nobody asks for it.
+            Command::Refused => Kind::Unknown,
         }
     }
 }
@@ -135,6 +137,8 @@ words! {
         Expired = "expired",
         /// Too much was waiting.
         Busy = "busy",
+        /// A server has reached its limit of memory.
+        OutOfMemory = "out_of_memory",
         /// This server is not the serving primary.
         NotPrimary = "not_primary",
         /// It lacks something or exceeds a limit (plain form only), or there is no such snapshot.
@@ -160,6 +164,7 @@ impl From<&Outcome> for Fate {
             Outcome::SessionExpired => Fate::Expired,
             Outcome::NotPrimary(_) => Fate::NotPrimary,
             Outcome::Busy => Fate::Busy,
+            Outcome::OutOfMemory => Fate::OutOfMemory,
         }
     }
 }
@@ -266,6 +271,8 @@ pub struct Counts {
     pub transfer_bytes: u64,
     /// Messages between servers that belong to another view, process, history or attempt.
     pub stale_messages: u64,
+    /// Messages that only servers send, from where no server is known to be.
+    pub strange_messages: u64,
     /// Records adopted.
     pub adopted_records: u64,
     /// Pings sent by the view server.

@@ -165,6 +165,37 @@ impl Message {
         }
     }
 
+    /// The header of a message between two kv servers that share a view.
+    #[must_use]
+    pub fn link(&self) -> Option<&Link> {
+        match self {
+            Message::Replicate(Replicate { link, .. })
+            | Message::Ack(Ack { link, .. })
+            | Message::Offer(Offer { link, .. })
+            | Message::Verdict(Verdict { link, .. })
+            | Message::Transfer(Transfer { link, .. })
+            | Message::TransferAck(TransferAck { link, .. }) => Some(link),
+            Message::GetView(_)
+            | Message::ViewAnswer(_)
+            | Message::ClientRequest(_)
+            | Message::Success(_)
+            | Message::Fail(_)
+            | Message::Probe(_)
+            | Message::ProbeAnswer(_)
+            | Message::Announce(_)
+            | Message::Refused(_)
+            | Message::Ping(_)
+            | Message::Pong(_)
+            | Message::NewerView(_)
+            | Message::ViewRequest(_)
+            | Message::ViewReply(_)
+            | Message::Request(_)
+            | Message::Reply(_)
+            | Message::StatusRequest(_)
+            | Message::StatusReply(_) => None,
+        }
+    }
+
     /// Who may send it.
     #[must_use]
     pub fn speaker(&self) -> Speaker {
@@ -333,6 +364,8 @@ pub enum FailReason {
     NotPrimary,
     /// Too much is waiting; try again a little later.
     Busy,
+    /// A server has reached its limit of memory. What makes the store no larger is executed.
+    OutOfMemory,
     /// The key, the value or the answer exceeds a limit.
     TooLarge,
     /// The command is unknown or lacks a field.
@@ -424,7 +457,7 @@ pub struct Pong {
     pub address: Option<SocketAddr>,
     /// The history the server has heard of.
     pub history: Option<HistoryId>,
-    /// It holds a copy (complete or not) of that history, which nobody but it may give up.
+    /// It holds a complete copy of that history, which nobody but it may give up.
     pub holds_copy: bool,
     /// The highest epoch it has promised or adopted.
     pub promised: Epoch,
@@ -506,6 +539,9 @@ pub struct Ack {
     pub received: OperationNumber,
     /// Highest barrier received in this view.
     pub barrier: u64,
+    /// Bytes that the copy may take here; none without a limit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub memory_max: Option<u64>,
 }
 
 /// See [`Message::NewerView`].
@@ -524,6 +560,9 @@ pub struct Offer {
     pub link: Link,
     /// The last operation of a complete copy and the digest there; none if there is no such copy.
     pub copy: Option<(OperationNumber, u64)>,
+    /// As in [`Ack`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub memory_max: Option<u64>,
 }
 
 /// See [`Message::Verdict`]. Given once an attempt; repeated for a repeated offer.
@@ -719,6 +758,9 @@ pub enum Outcome {
     NotANumber,
     /// Final: an `incr` has changed nothing; the sum is beyond 64 bits.
     Overflow,
+    /// Final: nothing was executed; a server has reached its limit of memory. What makes the store
+    /// no larger is executed.
+    OutOfMemory,
     /// Final: the length of the list; 0 for a missing key.
     Length(u64),
     /// Final: keys in order.

@@ -5,7 +5,8 @@
 //! sockets (`runtime`), in a simulated cluster and in a model checker (`tests`).
 //!
 //! Reading order: [`view`], [`message`], [`status`], [`codec`], [`transport`], [`seal`],
-//! [`round_trip`], [`counts`], then [`view_server`], [`server`], [`client`] and [`asking`], which never import each
+//! [`round_trip`], [`counts`], [`sources`], then [`view_server`], [`server`], [`client`] and
+//! [`asking`], which never import each
 //! other.
 
 pub mod asking;
@@ -16,6 +17,7 @@ pub mod message;
 pub mod round_trip;
 pub mod seal;
 pub mod server;
+pub mod sources;
 pub mod status;
 pub mod transport;
 pub mod view;
@@ -48,6 +50,13 @@ pub trait Process {
         message: Message,
         outbox: &mut Outbox<Self::Answer>,
     );
+
+    /// Whether a server is known to be at this address: what comes from there is handled before
+    /// everything else. A hint, which decides nothing.
+    fn is_peer(&self, from: SocketAddr) -> bool {
+        let _ = from;
+        false
+    }
 
     /// A local caller asks for something. It is answered once, now or later.
     fn handle_command(

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Timing;
+use crate::protocol::counts::{Counts, Fate, Kind};
 use crate::protocol::view::{Micros, Phase};
 use crate::types::{Incarnation, OperationNumber, RequestId, ServerId, ViewId};
 
@@ -164,6 +165,72 @@ pub struct CopyStatus {
     pub keys: usize,
     /// Last applied operation.
     pub operations: OperationNumber,
+    /// What it has done; left out where the question is too small for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
+}
+
+/// What a kv server has done for clients since it started: two answers of one process tell rates.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Load {
+    /// Reads of any kind.
+    pub reads: Work,
+    /// Writes of any kind.
+    pub writes: Work,
+}
+
+/// Operations of one kind.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Work {
+    /// How many were executed and answered.
+    pub done: u64,
+    /// How many of them took how long, by [`BOUNDS`](crate::protocol::counts::BOUNDS); zeros at the
+    /// end are left out.
+    pub buckets: Vec<u64>,
+}
+
+impl Load {
+    /// Bytes on the wire, at most.
+    const SIZE: usize = 1000;
+
+    /// All that was counted, if it fits the budget.
+    #[must_use]
+    pub fn within(budget: usize, counts: &Counts) -> Option<Load> {
+        use Kind::{Append, Cas, Get, Incr, Keys, Len, Mget, Mput, Page, Put, Remove, Snapshot};
+        (budget >= Load::SIZE).then(|| Load {
+            reads: Work::of(counts, &[Get, Len, Keys, Mget, Snapshot, Page]),
+            writes: Work::of(counts, &[Put, Append, Remove, Cas, Incr, Mput]),
+        })
+    }
+}
+
+impl Work {
+    fn of(counts: &Counts, kinds: &[Kind]) -> Work {
+        let mut work = Work::default();
+        for kind in kinds {
+            let fates = [Fate::Done, Fate::Missing, Fate::Unfit];
+            work.done += fates.map(|fate| counts.answered(*kind, fate)).iter().sum::<u64>();
+            let buckets = &counts.durations(*kind).buckets;
+            work.buckets.resize(buckets.len(), 0);
+            for (sum, bucket) in work.buckets.iter_mut().zip(buckets) {
+                *sum += bucket;
+            }
+        }
+        while work.buckets.last() == Some(&0) {
+            work.buckets.pop();
+        }
+        work
+    }
+
+    /// What was done since this process said the other.
+    #[must_use]
+    pub fn since(&self, former: &Work) -> Work {
+        let before = former.buckets.iter().copied().chain(std::iter::repeat(0));
+        Work {
+            done: self.done.saturating_sub(former.done),
+            buckets: self.buckets.iter().zip(before).map(|(n, m)| n.saturating_sub(m)).collect(),
+        }
+    }
 }
 
 /// Takes entries as long as their sizes fit the budget; what is left of it.
@@ -282,6 +349,39 @@ mod tests {
         assert!(encode(&Message::StatusRequest(request.clone())).len() < 1150);
         let Status::ViewServer(cluster) = answer(request.budget().unwrap()) else { panic!() };
         assert!(cluster.servers.len() >= 5, "{}", cluster.servers.len());
+    }
+
+    #[test]
+    fn what_a_server_has_done_fits_where_it_is_told_and_is_left_out_elsewhere() {
+        let mut load = Load::within(Load::SIZE, &Counts::default()).unwrap();
+        assert_eq!(load, Load::default());
+        for work in [&mut load.reads, &mut load.writes] {
+            *work = Work { done: u64::MAX, buckets: vec![u64::MAX; 20] };
+        }
+        let encoded = serde_json::to_string(&load).unwrap();
+        assert!(encoded.len() <= Load::SIZE, "{}", encoded.len());
+        assert_eq!(Load::within(Load::SIZE - 1, &Counts::default()), None);
+        let usual = StatusRequest::new(Incarnation(1), RequestId(1)).budget().unwrap();
+        assert!(Load::within(usual, &Counts::default()).is_some());
+    }
+
+    #[test]
+    fn work_is_summed_over_its_kinds_and_told_apart_from_earlier_work() {
+        use crate::protocol::counts::Arrival;
+        use crate::time::Timestamp;
+        let mut counts = Counts::default();
+        let mut answer = |kind, fate, nanos| {
+            counts.answer(Timestamp(nanos), Arrival { at: Timestamp::ZERO, kind }, fate);
+            Load::within(usize::MAX, &counts).unwrap()
+        };
+        let former = answer(Kind::Get, Fate::Done, 5_000);
+        answer(Kind::Mget, Fate::Missing, 20_000);
+        answer(Kind::Cas, Fate::Unfit, 20_000);
+        answer(Kind::Put, Fate::Busy, 5_000);
+        let load = answer(Kind::Open, Fate::Done, 5_000);
+        assert_eq!(load.reads, Work { done: 2, buckets: vec![1, 1] });
+        assert_eq!(load.writes, Work { done: 1, buckets: vec![] });
+        assert_eq!(load.reads.since(&former.reads), Work { done: 1, buckets: vec![0, 1] });
     }
 
     fn encode(message: &Message) -> String {

@@ -137,6 +137,18 @@ impl Record {
             || self.is_eligible(incarnation)
     }
 
+    /// Whether a process that the record names is reached where `is_there` says.
+    #[must_use]
+    pub fn names(&self, is_there: impl Fn(SocketAddr) -> bool) -> bool {
+        let view = &self.view;
+        std::iter::once(&view.primary)
+            .chain(&view.backup)
+            .chain(&view.joining)
+            .chain(&self.eligible)
+            .chain(&self.last_primary)
+            .any(|member| is_there(member.address))
+    }
+
     /// Every process that the record names, once each.
     #[must_use]
     pub fn members(&self) -> Vec<&Member> {

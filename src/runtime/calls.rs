@@ -35,6 +35,8 @@ pub struct Totals {
     pub unsent: u64,
     /// Counted where datagrams are sealed and opened.
     pub seal: seal::Counters,
+    /// Datagrams that found no room to wait for their turn.
+    pub shed: u64,
 }
 
 /// Asks the running process. When the last clone is dropped, the loop ends.

@@ -198,9 +198,9 @@ impl Client {
         Ok(Client::start(socket, now, Incarnation(random_u64()), options, spin, seal))
     }
 
-    /// As [`Client::connect_with`], over another network and another clock (see [`run_over`](crate::runtime::run_over)), and
-    /// with an incarnation that no other client has. Chooses nothing itself, so that a simulation
-    /// can be repeated; does not spin.
+    /// As [`Client::connect_with`], over another network and another clock (see
+    /// [`run_over`](crate::runtime::run_over)), and with an incarnation that no other client has.
+    /// Chooses nothing itself, so that a simulation can be repeated; does not spin.
     ///
     /// # Panics
     /// When there are keys: a seal needs random numbers.
@@ -483,6 +483,7 @@ pub struct Snapshot {
     at: OperationNumber,
     /// Not returned yet.
     parts: Vec<Part>,
+    /// Where to go on; none once all was read. It stays until what it points at is there.
     next: Option<SnapshotCursor>,
 }
 
@@ -494,19 +495,22 @@ impl Snapshot {
     }
 
     /// The lists that follow, in key order; none at the end. A list may begin in one of these and
-    /// go on in the next. The deadline of the client holds for each call.
+    /// go on in the next. The deadline of the client holds for each call. After an error, or when
+    /// the future was dropped, the next call asks for the same lists again.
     ///
     /// # Errors
     /// When they could not be read before the deadline, or the primary does not keep the snapshot
     /// any more; then it cannot be read to its end.
     pub async fn next(&mut self) -> Result<Option<Vec<Part>>, Failure> {
-        if self.parts.is_empty() {
-            let Some(cursor) = self.next.take() else { return Ok(None) };
+        // A page may be empty where all keys are newer than the snapshot.
+        while self.parts.is_empty() {
+            // Taken out of its place, it would be lost with an error, and the next call would say
+            // that this is the end: a copy that lacks the rest, and nobody knows.
+            let Some(cursor) = self.next.clone() else { return Ok(None) };
             let page = self.client.read_snapshot(Some(cursor)).await?;
             (self.parts, self.next) = (page.parts, page.next);
         }
-        let parts = std::mem::take(&mut self.parts);
-        Ok((!parts.is_empty()).then_some(parts))
+        Ok(Some(std::mem::take(&mut self.parts)))
     }
 }
 
@@ -517,6 +521,8 @@ fn texts(values: Vec<Value>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kv::snapshot::Position;
+    use crate::types::{RequestId, ViewId};
 
     fn closed() -> Client {
         let (handle, calls) = channel();
@@ -538,6 +544,60 @@ mod tests {
             Failure { outcome: FailureOutcome::NotExecuted, reason: FailureReason::Closed };
         assert_eq!(closed().get("a").await, Err(failure.clone()));
         assert_eq!(closed().view().await, Err(failure));
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_could_not_be_read_on_has_not_ended() {
+        let cursor = |key: &str| SnapshotCursor {
+            open: RequestId(1),
+            view: ViewId::default(),
+            at: OperationNumber(7),
+            from: Position { key: Key::from(key), index: 0 },
+        };
+        let page = |key: &str, next: Option<SnapshotCursor>| {
+            let parts = vec![Part { key: Key::from(key), start: 0, values: Vec::new() }];
+            Ok(Completed::Snapshot(SnapshotPage { at: OperationNumber(7), parts, next }.into()))
+        };
+        let late = Failure { outcome: FailureOutcome::NotExecuted, reason: FailureReason::Closed };
+        let (handle, mut calls) = channel::<Observed>();
+        let client =
+            Client { handle, deadline: Duration::from_secs(5), events: broadcast::channel(1).0 };
+        let mut answers = [
+            (None, Some(page("a", Some(cursor("b"))))),
+            (Some(cursor("b")), Some(Err(late.clone()))),
+            // Whoever asked does not wait for this one.
+            (Some(cursor("b")), None),
+            (Some(cursor("b")), Some(page("b", Some(cursor("c"))))),
+            (Some(cursor("c")), Some(page("c", None))),
+        ]
+        .into_iter();
+        tokio::spawn(async move {
+            let mut kept = Vec::new();
+            while let Some(call) = calls.next().await {
+                let (number, command) = calls.register(call, Default::default).unwrap();
+                let (asked, answer) = answers.next().unwrap();
+                assert_eq!(command.action, Action::Snapshot(asked));
+                match answer {
+                    Some(answer) => calls.answer(number, answer),
+                    None => kept.push(number),
+                }
+            }
+        });
+        let mut snapshot = client.snapshot().await.unwrap();
+        let keys = |next: Result<Option<Vec<Part>>, Failure>| {
+            next.map(|parts| parts.map(|parts| parts[0].key.to_string()))
+        };
+        assert_eq!(keys(snapshot.next().await), Ok(Some("a".to_owned())));
+        assert_eq!(keys(snapshot.next().await), Err(late));
+        tokio::select! {
+            biased;
+            _ = snapshot.next() => panic!("nobody has answered"),
+            () = tokio::task::yield_now() => {}
+        }
+        assert_eq!(keys(snapshot.next().await), Ok(Some("b".to_owned())));
+        assert_eq!(keys(snapshot.next().await), Ok(Some("c".to_owned())));
+        assert_eq!(keys(snapshot.next().await), Ok(None));
+        assert_eq!(keys(snapshot.next().await), Ok(None));
     }
 
     #[tokio::test]

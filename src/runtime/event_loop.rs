@@ -1,8 +1,8 @@
 //! The loop that drives a [`Process`]: wait, take what has arrived, run timers, carry out effects.
 //!
 //! One turn of it:
-//! 1. datagrams that have arrived, oldest first (before the timers: a process that was stopped must
-//!    hear the others before it can judge any of them);
+//! 1. datagrams that have arrived: of servers first, of others as far as a turn allows (before the
+//!    timers: a process that was stopped must hear the others before it can judge any of them);
 //! 2. calls of the local program;
 //! 3. `handle_timeout` of the transport and of the process, where it is due;
 //! 4. the effects, in order; then everything that was queued for sending leaves together.
@@ -12,18 +12,21 @@
 //! decision. Counterpart: [`Handle`](crate::runtime::Handle) asks, [`Process`] answers.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep};
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 
 use crate::protocol::message::Message;
 use crate::protocol::seal::{Role, Seal};
 use crate::protocol::transport::Transport;
+use crate::protocol::view_server::DurableRecord;
 use crate::protocol::{Effect, Outbox, Process};
+use crate::runtime::arrivals::Arrivals;
 use crate::runtime::calls::{Call, Calls, HandlesGone, Totals};
 use crate::runtime::clock::now;
 use crate::runtime::guard::Guard;
@@ -33,8 +36,15 @@ use crate::runtime::socket::{DatagramSocket, canonical};
 use crate::runtime::spin::{Spin, Spinner};
 use crate::time::{Timestamp, earlier};
 
-/// Datagrams taken in one turn, at most.
+/// Datagrams handled in one turn, at most, beside those of servers.
 const DATAGRAMS_PER_TURN: usize = 256;
+/// Datagrams taken off the socket in one turn, at most.
+const TAKEN_PER_TURN: usize = 8192;
+/// And before anything of them is handled, but what comes from servers.
+const TAKEN_AT_ONCE: usize = 1024;
+/// Datagrams of others than servers that are handled before the socket is looked at again: what
+/// arrives meanwhile must fit the kernel's buffer.
+const BURST: usize = 32;
 /// And their bytes: what the first large datagrams of a state transfer bring is acknowledged while
 /// the next ones are on their way, so that both ends work at the same time.
 const BYTES_PER_TURN: usize = 64 << 10;
@@ -44,6 +54,8 @@ const CALLS_PER_TURN: usize = 32;
 /// Longest sleep. Sleeping does not count the time in which the machine is suspended, and the
 /// process's clock does.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// Time between two looks for room on a disk that had none.
+const ROOM_POLL: Duration = Duration::from_millis(100);
 /// No UDP payload is larger, so that none is ever cut off.
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -62,6 +74,7 @@ pub enum RunError {
 /// open then, or when an error ends the loop, are answered with none.
 ///
 /// Blocks its thread while a record is made durable: the process could not go on meanwhile anyway.
+/// While there is no room for one, others run.
 ///
 /// # Errors
 /// When the process stops itself, or its record cannot be written. Never because of the network.
@@ -114,6 +127,7 @@ pub(super) async fn drive<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + 
         record,
         outbox: Outbox::default(),
         buffer: vec![0; BUFFER_BYTES],
+        arrivals: Arrivals::default(),
         messages: Vec::new(),
         stuck: false,
     };
@@ -128,7 +142,10 @@ pub(super) async fn drive<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + 
         let mut call = None;
         let due = driver.poll_timeout();
         let time = now();
-        if !driver.outbox.is_empty() || due.is_some_and(|due| due <= time) {
+        if !driver.outbox.is_empty()
+            || !driver.arrivals.is_empty()
+            || due.is_some_and(|due| due <= time)
+        {
             // Something is to be done at once. Letting others run first also lets tokio look at the
             // socket, so that what has arrived meanwhile is taken first.
             tokio::task::yield_now().await;
@@ -177,6 +194,51 @@ pub(super) async fn drive<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + 
     }
 }
 
+/// Makes the record durable; as long as there is no room for it, waits and does nothing else. The
+/// servers and their clients go on meanwhile, only failover waits; and a view server that ended
+/// instead could not begin again before there is room either.
+async fn persist(file: &RecordFile, record: &DurableRecord) -> Result<(), RecordError> {
+    let mut waits = false;
+    loop {
+        match file.persist(record) {
+            Ok(()) => {
+                if waits {
+                    info!(event = "record_written", "there is room for the record again");
+                }
+                return Ok(());
+            }
+            Err(error @ RecordError::NoRoom { .. }) => {
+                if !std::mem::replace(&mut waits, true) {
+                    error!(event = "record_waits", "{error}; until then nothing is decided");
+                }
+                sleep(ROOM_POLL).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What one turn has taken in.
+#[derive(Default)]
+struct Turn {
+    /// Datagrams taken off the socket.
+    taken: usize,
+    /// Datagrams of others than servers that were handled, and their bytes.
+    handled: usize,
+    of_others: usize,
+    /// Bytes of what servers sent.
+    of_peers: usize,
+}
+
+impl Turn {
+    /// Whether another datagram of somebody else than a server may be handled.
+    fn has_room(&self) -> bool {
+        self.handled < DATAGRAMS_PER_TURN
+            && self.of_others < BYTES_PER_TURN
+            && self.of_peers < BYTES_PER_TURN
+    }
+}
+
 struct Driver<P: Process, S, N> {
     process: P,
     /// The process's clock.
@@ -188,6 +250,8 @@ struct Driver<P: Process, S, N> {
     outbox: Outbox<P::Answer>,
     /// Reused: the datagram that is being taken.
     buffer: Vec<u8>,
+    /// What was taken and waits.
+    arrivals: Arrivals,
     /// Reused: the messages that it completes.
     messages: Vec<Message>,
     /// A timer did not advance; said once.
@@ -199,39 +263,102 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
         earlier(self.process.poll_timeout(), self.outgoing.transport.poll_timeout())
     }
 
-    /// Takes what has arrived, within bounds; how many datagrams that were, and their bytes.
+    /// Takes what has arrived, and handles it within bounds; how many datagrams came, and how many
+    /// bytes were handled.
     fn receive(&mut self) -> (usize, usize) {
-        let mut bytes = 0;
-        for taken in 0..DATAGRAMS_PER_TURN {
-            if bytes >= BYTES_PER_TURN {
-                return (taken, bytes);
+        let mut turn = Turn::default();
+        loop {
+            let more = self.take(&mut turn);
+            let mut burst = 0;
+            while burst < BURST
+                && turn.has_room()
+                && let Some((from, sender, datagram)) = self.arrivals.pop()
+            {
+                burst += 1;
+                turn.handled += 1;
+                turn.of_others += datagram.len();
+                self.handle(from, sender, &datagram);
+                self.arrivals.give_back(datagram);
+            }
+            let rests = !more && self.arrivals.is_empty();
+            if rests || !turn.has_room() || turn.taken >= TAKEN_PER_TURN {
+                return (turn.taken.max(turn.handled), turn.of_peers + turn.of_others);
+            }
+        }
+    }
+
+    /// Takes datagrams off the socket; those of servers, and the first of others, are handled at
+    /// once. Returns whether there may be more.
+    ///
+    /// Pings and acknowledgements do not wait behind the requests of clients. Else 1. clients ask
+    /// for more than can be done .. 2. the kernel's queue is full, or longer than dead-after .. 3. a
+    /// server that does its best is declared dead.
+    fn take(&mut self, turn: &mut Turn) -> bool {
+        let mut at_once = 0;
+        for _ in 0..TAKEN_AT_ONCE {
+            if turn.of_peers >= BYTES_PER_TURN {
+                return true;
             }
             let (size, from) = match self.outgoing.socket.try_recv_from(&mut self.buffer) {
                 Ok((size, from)) => (size, canonical(from)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return (taken, bytes);
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 // Such an error tells of something that was sent earlier. It has been taken off the
                 // socket by now, and there may be datagrams behind it.
                 Err(error) => {
                     debug!(%error, "receiving failed");
+                    turn.taken += 1;
                     continue;
                 }
             };
-            bytes += size;
-            let time = (self.now)();
-            let Outgoing { guard, transport, .. } = &mut self.outgoing;
-            let opened = guard.open(time, from, &mut self.buffer[..size]);
-            let Some((datagram, sender)) = opened else { continue };
-            transport.set_client(sender == Some(Role::Client));
-            transport.receive(time, from, datagram, &mut self.messages);
-            for message in self.messages.drain(..) {
-                if guard.admits(time, from, sender, &message) {
-                    self.process.handle_message(time, from, message, &mut self.outbox);
-                }
+            turn.taken += 1;
+            let mut buffer = std::mem::take(&mut self.buffer);
+            self.admit(turn, &mut at_once, from, &mut buffer[..size]);
+            self.buffer = buffer;
+        }
+        true
+    }
+
+    /// Handles a datagram that was taken off the socket at once, or lets it wait, or drops it if its
+    /// seal is none: what nobody with a key has sent takes no room from others.
+    fn admit(
+        &mut self,
+        turn: &mut Turn,
+        at_once: &mut usize,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) {
+        let size = datagram.len();
+        let time = (self.now)();
+        let opened = self.outgoing.guard.open(time, from, datagram);
+        let Some((datagram, sender)) = opened else { return };
+        let is_peer = match sender {
+            None => self.process.is_peer(from),
+            Some(Role::Client) => false,
+            Some(Role::ViewServer | Role::Server) => true,
+        };
+        if is_peer {
+            turn.of_peers += size;
+        } else if self.arrivals.is_empty() && *at_once < BURST && turn.has_room() {
+            *at_once += 1;
+            turn.handled += 1;
+            turn.of_others += size;
+        } else {
+            self.arrivals.push(from, sender, datagram);
+            return;
+        }
+        self.handle(from, sender, datagram);
+    }
+
+    fn handle(&mut self, from: SocketAddr, sender: Option<Role>, datagram: &[u8]) {
+        let time = (self.now)();
+        let Outgoing { guard, transport, .. } = &mut self.outgoing;
+        transport.set_client(sender == Some(Role::Client));
+        transport.receive(time, from, datagram, &mut self.messages);
+        for message in self.messages.drain(..) {
+            if guard.admits(time, from, sender, &message) {
+                self.process.handle_message(time, from, message, &mut self.outbox);
             }
         }
-        (DATAGRAMS_PER_TURN, bytes)
     }
 
     /// Takes calls, within bounds, beginning with the one that ended the waiting; how many.
@@ -251,6 +378,7 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
                 transport: *self.outgoing.transport.counters(),
                 unsent: self.outgoing.dropped,
                 seal: self.outgoing.guard.counters(),
+                shed: self.arrivals.shed,
             };
             if let Some((id, command)) = self.calls.register(call, totals) {
                 self.process.handle_command(time, id, command, &mut self.outbox);
@@ -298,7 +426,7 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
                 Effect::Persist(record) => {
                     // What came before need not wait for the disk, and leases run meanwhile.
                     self.outgoing.flush().await;
-                    self.record.persist(&record)?;
+                    persist(&self.record, &record).await?;
                 }
                 Effect::Answer(call, answer) => self.calls.answer(call, answer),
                 Effect::Stop(explanation) => {

@@ -21,13 +21,15 @@
 //! | --- | --- |
 //! | a datagram cannot be decoded | the transport counts and drops it |
 //! | a datagram is not sealed, or not by who may | counted, and a warning now and then ([`guard`]) |
+//! | more arrives than can be handled | what servers say goes first; the rest waits within bounds and is then dropped ([`arrivals`]) |
 //! | sending fails | `debug!`, dropped: whoever needs it sends it again |
 //! | the send buffer stays full | waited for a few milliseconds a turn, then dropped likewise |
 //! | receiving fails (also `ConnectionReset`, `ConnectionRefused`) | `debug!`, ignored |
 //! | binding fails | [`BindError`]: address, cause and remedy; the caller ends with exit code 1 |
 //! | whoever asks for metrics misbehaves | the connection is closed ([`http`]) |
 //! | the record cannot be read at start | [`RecordError`]: file, cause and remedy |
-//! | the record cannot be written | [`RunError::Record`]: the loop ends and sends nothing more |
+//! | there is no room for the record | said once; the loop waits for it and does nothing else |
+//! | the record cannot be written otherwise | [`RunError::Record`]: the loop ends and sends nothing more |
 //! | the process gives up | [`RunError::Stopped`], after everything before it was sent |
 //! | an invariant is broken | panic, also in release |
 //!
@@ -54,9 +56,10 @@
 //! turn of the loop takes much, so that others work on its beginning meanwhile, and why a server
 //! looks out for work before it sleeps ([`spin`]).
 //!
-//! Reading order: [`event_loop`], [`calls`], `outgoing`, [`guard`], [`clock`], [`socket`], [`spin`],
-//! [`record_file`], [`key_file`], [`client`], [`observer`], [`http`].
+//! Reading order: [`event_loop`], [`arrivals`], [`calls`], `outgoing`, [`guard`], [`clock`],
+//! [`socket`], [`spin`], [`record_file`], [`key_file`], [`client`], [`observer`], [`http`].
 
+pub mod arrivals;
 pub mod calls;
 pub mod client;
 pub mod clock;
@@ -70,7 +73,11 @@ pub mod record_file;
 pub mod socket;
 pub mod spin;
 
+use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Read};
+
+use crate::protocol::transport::Secret;
 
 pub use calls::{Calls, Handle, Totals, channel};
 pub use client::{Client, ClientOptions, ConnectError};
@@ -90,6 +97,16 @@ pub fn random_u64() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// What nobody else can know, from the operating system.
+///
+/// # Errors
+/// When the system gives no randomness.
+pub fn secret() -> io::Result<Secret> {
+    let mut bytes = [[0; 8]; 2];
+    File::open("/dev/urandom")?.read_exact(bytes.as_flattened_mut())?;
+    Ok(Secret(bytes.map(u64::from_le_bytes)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +119,10 @@ mod tests {
         drawn.sort_unstable();
         drawn.dedup();
         assert_eq!(drawn.len(), 200);
+    }
+
+    #[test]
+    fn every_secret_is_another_one() {
+        assert_ne!(secret().unwrap().0, secret().unwrap().0);
     }
 }

@@ -8,10 +8,15 @@
 //! Kept here: a record that was persisted is read back after any crash, and anything else that is
 //! found in its place is an error, never a fresh start (a view server that wrongly believes to
 //! have no record could promote a server that lacks acknowledged operations). `FILE.lock` keeps a
-//! second view server away for as long as [`OpenRecord`] lives.
+//! second view server away for as long as [`OpenRecord`] lives; it holds the process number of
+//! whoever took it last.
+//!
+//! Of all that can fail, only the lack of room may be waited out ([`RecordError::NoRoom`]): it is
+//! met before the former record is touched, and every attempt writes a file of its own. After any
+//! other failure nobody knows what the disk holds until it is read again.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +27,8 @@ use crate::protocol::view_server::DurableRecord;
 
 const MARK: &str = "view server record";
 const VERSION: u64 = 1;
+/// Larger than the record of a cluster of ten servers.
+const PROBE_BYTES: usize = 4 << 10;
 
 /// Why the record cannot be used. Each names the file, the cause and the remedy.
 #[derive(Debug, Error)]
@@ -53,11 +60,13 @@ pub enum RecordError {
         cause: io::Error,
     },
     /// Another view server uses this record now.
-    #[error("{}: in use by another view server; stop that one, or choose another file with --state",
-        file.display())]
+    #[error("{}: in use by another view server{}; stop that one, or choose another file with \
+        --state", file.display(), process(*.holder))]
     InUse {
         /// The record.
         file: PathBuf,
+        /// The process that holds it, if it has said so.
+        holder: Option<u32>,
     },
     /// The file is there and cannot be read.
     #[error("{}: cannot be read: {cause}; make it readable, or choose another file with --state",
@@ -87,6 +96,17 @@ pub enum RecordError {
         /// Version of the format.
         version: u64,
     },
+    /// There is no room for another record. The former one is untouched: it may be tried again.
+    #[error("{}: no room for the record: {cause}; free space in {}", file.display(),
+        folder.display())]
+    NoRoom {
+        /// What could not be written.
+        file: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
     /// The record could not be made durable. What is on disk is the former one or the new one.
     #[error("{}: cannot be made durable: {cause}; see to free space and a healthy disk, then start \
         the view server again", file.display())]
@@ -96,6 +116,10 @@ pub enum RecordError {
         /// What the system says.
         cause: io::Error,
     },
+}
+
+fn process(holder: Option<u32>) -> String {
+    holder.map_or(String::new(), |pid| format!(" (process {pid})"))
 }
 
 /// Where a process keeps its record.
@@ -116,12 +140,29 @@ impl RecordFile {
     }
 }
 
+/// What is asked of the disk, so that tests can let each of it fail.
+#[derive(Clone, Copy, Debug)]
+struct Disk {
+    write: fn(&mut File, &[u8]) -> io::Result<()>,
+    sync: fn(&File) -> io::Result<()>,
+    rename: fn(&Path, &Path) -> io::Result<()>,
+}
+
+/// The one that there is.
+const DISK: Disk = Disk {
+    write: |file, bytes| file.write_all(bytes),
+    sync: File::sync_all,
+    rename: |from, to| fs::rename(from, to),
+};
+
 /// A record file that this process alone may replace.
 #[derive(Debug)]
 pub struct OpenRecord {
+    disk: Disk,
     file: PathBuf,
     /// Written first; what is left of it after a crash means nothing.
     temporary: PathBuf,
+    folder_path: PathBuf,
     /// Open, so that it can be made durable.
     folder: File,
     /// Keeps the lock, which ends with the process at the latest.
@@ -141,7 +182,22 @@ struct Header {
 /// # Errors
 /// When it is in use, damaged, or newer than this program, or when no new one could be written.
 pub fn open(path: &Path) -> Result<(OpenRecord, Option<DurableRecord>), RecordError> {
+    open_on(DISK, path)
+}
+
+fn open_on(disk: Disk, path: &Path) -> Result<(OpenRecord, Option<DurableRecord>), RecordError> {
     let file = path.to_path_buf();
+    let real;
+    let path = if path.is_symlink() {
+        // 1. two view servers are given two links to one file .. 2. each locks beside its link, and
+        // replaces its link .. 3. there are two records. And a link that leads nowhere, for a disk
+        // is not mounted, is not the same as no record.
+        real = fs::canonicalize(path)
+            .map_err(|cause| RecordError::Unreadable { file: file.clone(), cause })?;
+        &real
+    } else {
+        path
+    };
     if path.file_name().is_none() || path.is_dir() {
         return Err(RecordError::NotAFile { file });
     }
@@ -158,21 +214,37 @@ pub fn open(path: &Path) -> Result<(OpenRecord, Option<DurableRecord>), RecordEr
         cause,
     };
     // The lock is a file of its own: the record is replaced, and a lock would stay with the old one.
-    let lock = File::options()
+    let mut lock = File::options()
         .create(true)
         .truncate(false)
+        .read(true)
         .write(true)
         .open(beside(path, ".lock"))
         .map_err(not_writable)?;
     match lock.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(RecordError::InUse { file }),
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = lock.read_to_string(&mut holder);
+            return Err(RecordError::InUse { file, holder: holder.trim().parse().ok() });
+        }
         Err(TryLockError::Error(cause)) => return Err(not_writable(cause)),
     }
-    // Found out now rather than when the first view has to be recorded.
+    // For whoever comes second, and nothing depends on it: a full disk is found out below.
+    let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    // Found out now rather than when the first view has to be recorded: a record of the usual size
+    // can be written here.
     let temporary = beside(path, ".tmp");
-    File::create(&temporary).and_then(|_| fs::remove_file(&temporary)).map_err(not_writable)?;
     let folder = File::open(&folder_path).map_err(not_writable)?;
+    let written = replace_temporary(disk, &temporary, &[b' '; PROBE_BYTES]);
+    let _ = fs::remove_file(&temporary);
+    written.map_err(|cause| {
+        if is_for_want_of_room(&cause) {
+            RecordError::NoRoom { file: file.clone(), folder: folder_path.clone(), cause }
+        } else {
+            not_writable(cause)
+        }
+    })?;
     let record = match fs::read(path) {
         Ok(bytes) => Some(decode(path, &bytes)?),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
@@ -181,29 +253,53 @@ pub fn open(path: &Path) -> Result<(OpenRecord, Option<DurableRecord>), RecordEr
     // What was read must not be forgotten again. 1. a view server renames and is killed before the
     // folder is durable; 2. the next one reads the new record and tells everybody; 3. the machine
     // fails, and the old record is back.
-    folder.sync_all().map_err(not_writable)?;
-    Ok((OpenRecord { file, temporary, folder, _lock: lock }, record))
+    (disk.sync)(&folder).map_err(not_writable)?;
+    let file = path.to_path_buf();
+    Ok((OpenRecord { disk, file, temporary, folder_path, folder, _lock: lock }, record))
 }
 
 impl OpenRecord {
     /// Replaces the record. When this returns, it is read back after any crash. Blocks.
     ///
     /// # Errors
-    /// When any step fails. It is then unknown which record is on disk, and trying again proves
+    /// [`RecordError::NoRoom`] when the former record is still the one on disk, and this may be
+    /// tried again. After any other it is unknown which record is on disk, and trying again proves
     /// nothing (the kernel may have dropped what it could not write): the process must end.
     pub fn persist(&self, record: &DurableRecord) -> Result<(), RecordError> {
         let not_durable =
             |file: &Path, cause| RecordError::NotDurable { file: file.to_path_buf(), cause };
-        let written = encode(record).and_then(|bytes| {
-            let mut temporary = File::create(&self.temporary)?;
-            temporary.write_all(&bytes)?;
-            temporary.sync_all()
-        });
-        written.map_err(|cause| not_durable(&self.temporary, cause))?;
-        fs::rename(&self.temporary, &self.file)
-            .and_then(|()| self.folder.sync_all())
+        let written =
+            encode(record).and_then(|bytes| replace_temporary(self.disk, &self.temporary, &bytes));
+        if let Err(cause) = written {
+            // What is left of it would take the room that is missing.
+            let _ = fs::remove_file(&self.temporary);
+            if is_for_want_of_room(&cause) {
+                let (file, folder) = (self.file.clone(), self.folder_path.clone());
+                return Err(RecordError::NoRoom { file, folder, cause });
+            }
+            return Err(not_durable(&self.temporary, cause));
+        }
+        (self.disk.rename)(&self.temporary, &self.file)
+            .and_then(|()| (self.disk.sync)(&self.folder))
             .map_err(|cause| not_durable(&self.file, cause))
     }
+}
+
+/// Writes a durable file under this name. Always a new one: 1. a file is written, and making it
+/// durable fails .. 2. the kernel drops what it could not write and takes it for clean .. 3. the
+/// same file is made durable again, successfully, and lacks a part.
+fn replace_temporary(disk: Disk, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::remove_file(temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = File::create_new(temporary)?;
+    (disk.write)(&mut file, bytes)?;
+    (disk.sync)(&file)
+}
+
+fn is_for_want_of_room(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The path with something added to the file's name.
@@ -213,7 +309,11 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn encode(record: &DurableRecord) -> io::Result<Vec<u8>> {
+/// The content of the file.
+///
+/// # Errors
+/// Never in practice: a record is always JSON.
+pub fn encode(record: &DurableRecord) -> io::Result<Vec<u8>> {
     let body = serde_json::to_vec(record)?;
     let mut bytes = header_line(VERSION, XxHash3_64::oneshot(&body))?;
     bytes.extend_from_slice(&body);
@@ -227,7 +327,11 @@ fn header_line(version: u64, sum: u64) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-fn decode(path: &Path, bytes: &[u8]) -> Result<DurableRecord, RecordError> {
+/// The record in the content of the file at this path.
+///
+/// # Errors
+/// When the content is anything but what [`encode`] writes; see [`RecordError`].
+pub fn decode(path: &Path, bytes: &[u8]) -> Result<DurableRecord, RecordError> {
     let damaged = |damage: String| RecordError::Damaged { file: path.to_path_buf(), damage };
     let torn = || damaged(format!("it ends after {} bytes", bytes.len()));
     if bytes.is_empty() {

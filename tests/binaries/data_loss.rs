@@ -33,21 +33,21 @@ fn both_copies_lost_the_view_is_none_the_spare_is_not_promoted_and_reset_starts_
     let before = cluster.roles();
     let spare = lose_both_copies(&mut cluster);
     // Longer than any judgement takes: what is checked is that nothing happens.
-    let until = Instant::now() + Duration::from_millis(2500);
+    let until = Instant::now() + Duration::from_millis(1500);
     while Instant::now() < until {
         let view = cluster.view().expect("it answers");
         assert_eq!((view.primary, view.backup), (None, None));
     }
     assert_eq!(cluster.view_server().ask("view"), "primary: none backup: none");
     cluster.client(&["view"]).expect(0, &["primary: none backup: none"]);
-    let finished = cluster.client(&["--deadline", "2s", "put", "a", "1"]);
+    let finished = cluster.client(&["--deadline", "1s", "put", "a", "1"]);
     finished.expect(1, &["unable to execute put"]);
     // For whom everybody waits.
     finished.expect_complaint(1, &["primary", &before.primary]);
 
     // They come back empty-handed, and that is no reason to serve.
     cluster.start_server(&before.primary);
-    let finished = cluster.client(&["--deadline", "2s", "get", "old"]);
+    let finished = cluster.client(&["--deadline", "1s", "get", "old"]);
     finished.expect(1, &["unable to execute get"]);
 
     // Without confirmation nothing happens.

@@ -155,6 +155,30 @@ fn wrong_usage_exits_2_and_names_the_flag() {
 }
 
 #[test]
+fn every_command_of_the_client_asks_whom_the_flags_behind_it_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let [nobody] = free_ports();
+    let before = ["--view-server", &format!("127.0.0.1:{nobody}")];
+    for word in ["bench", "watch", "dump", "load"] {
+        let words = [&before[..], &[word, "--hosts", "mine.json"]].concat();
+        let finished = run(folder.path(), "client", &words);
+        assert_eq!(finished.code, Some(2), "{word}");
+        assert!(finished.stderr.contains("mine.json"), "{word}");
+    }
+}
+
+#[test]
+fn a_client_that_cannot_read_its_stdin_says_so_and_exits_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut client = command("client", folder.path());
+    client.args(["--view-server", "127.0.0.1:9"]);
+    let output = client.stdin(fs::File::open(folder.path()).unwrap()).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("stdin: Is a directory"), "{told}");
+}
+
+#[test]
 fn an_address_in_use_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let holder = UdpSocket::bind("127.0.0.1:0").unwrap();

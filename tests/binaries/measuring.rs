@@ -29,16 +29,16 @@ fn stalled(cluster: &mut Cluster, flags: &[&str]) -> serde_json::Value {
 #[test]
 fn a_server_that_stands_still_shows_in_the_percentiles_of_an_open_loop() {
     let mut cluster = Cluster::of(2);
-    // 500 operations are due a second, 2,500 in all. 250 of them are due while nothing is answered,
+    // 500 operations are due a second, 1,250 in all. 250 of them are due while nothing is answered,
     // and one that is due at the beginning of the stall waits for all of it: 50 wait for at least
-    // 400 ms (2 %), 200 for at least 100 ms (8 %).
-    let open = stalled(&mut cluster, &["--clients", "4", "--rate", "500", "--seconds", "5"]);
+    // 400 ms (4 %), 200 for at least 100 ms (16 %).
+    let open = stalled(&mut cluster, &["--clients", "4", "--rate", "500", "--seconds", "2.5"]);
     let at = |told: &serde_json::Value, name: &str| told["all"][name].as_f64().unwrap();
     assert!(at(&open, "p99_ms") >= 400.0, "{open}");
     assert!(open["longest_gap_ms"].as_f64().unwrap() >= 450.0, "{open}");
     // In a closed loop the same stall is one slow operation of each client, and shows nowhere else
     // than in the maximum and the longest gap.
-    let closed = stalled(&mut cluster, &["--clients", "4", "--seconds", "3"]);
+    let closed = stalled(&mut cluster, &["--clients", "4", "--seconds", "2"]);
     assert!(at(&closed, "max_ms") >= 450.0, "{closed}");
     assert!(closed["longest_gap_ms"].as_f64().unwrap() >= 450.0, "{closed}");
     println!("p99 of the closed loop: {} ms", at(&closed, "p99_ms"));
@@ -65,8 +65,8 @@ fn a_run_with_failures_ends_with_1_unless_they_are_allowed() {
     let backup = cluster.roles().backup;
     // No put can be done in a deadline during which its backup stands still.
     let mut run = |flags: &[&str]| {
-        let common = ["--deadline", "200ms", "bench", "--gets", "0%", "--seconds", "3"];
-        let bench = cluster.session("bench", &[&common[..], flags].concat());
+        let common = ["--deadline", "200ms", "bench", "--gets", "0%", "--warm-up", "0"];
+        let bench = cluster.session("bench", &[&common[..], &["--seconds", "2"], flags].concat());
         bench.wait_for_log("ops/s");
         cluster.server(&backup).signal(Signal::STOP);
         sleep(STALL);

@@ -12,10 +12,10 @@ use pbkv::protocol::transport::Transport;
 use pbkv::time::Timestamp;
 use pbkv::types::{Incarnation, RequestId, RequestNumber};
 
-use crate::support::PATIENCE;
 use crate::support::cluster::{Cluster, Options, PATIENT};
 use crate::support::logs::Logs;
 use crate::support::process::{Process, command};
+use crate::support::{PATIENCE, amount};
 
 const METRICS: &[&str] = &["--metrics", "127.0.0.1:0"];
 
@@ -248,7 +248,7 @@ fn clients_of_http_that_are_slow_or_hostile_do_not_disturb_the_service() {
     let servers = [address_of(cluster.server(&roles.primary)), address_of(cluster.view_server())];
     let mut idle = Vec::new();
     for to in servers {
-        for number in 0..200 {
+        for number in 0..amount(60, 200) {
             let mut stream = TcpStream::connect(to).unwrap();
             stream.set_nonblocking(true).unwrap();
             match number % 3 {
@@ -259,7 +259,7 @@ fn clients_of_http_that_are_slow_or_hostile_do_not_disturb_the_service() {
             idle.push(stream);
         }
     }
-    let lines: String = (0..500).map(|n| format!("put key{n} value\n")).collect();
+    let lines: String = (0..amount(100, 500)).map(|n| format!("put key{n} value\n")).collect();
     let finished = cluster.script(&[], &lines);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     cluster.assert_no_view_change(&roles);
@@ -298,4 +298,9 @@ fn promtool_has_nothing_to_complain_of() {
         let finished = Process::run(&Logs::default(), "promtool", promtool, &text);
         assert_eq!((finished.code, &*finished.stderr), (Some(0), ""), "{finished:?}");
     }
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "rules", "scripts/alerts.yml"]);
+    promtool.current_dir(env!("CARGO_MANIFEST_DIR"));
+    let finished = Process::run(&Logs::default(), "promtool", promtool, "");
+    assert_eq!(finished.code, Some(0), "{finished:?}");
 }

@@ -30,7 +30,7 @@ fn heavy_loss_duplication_and_reordering_lose_nothing_repeat_nothing_and_change_
         delay: Duration::ZERO..Duration::from_millis(50),
     });
     let clients = Appenders::start(&cluster, 8, "log");
-    let until = Instant::now() + Duration::from_secs(soak.unwrap_or(5));
+    let until = Instant::now() + Duration::from_secs(soak.unwrap_or(3));
     while Instant::now() < until {
         clients.wait_for_progress(&cluster, 1);
     }
@@ -38,7 +38,7 @@ fn heavy_loss_duplication_and_reordering_lose_nothing_repeat_nothing_and_change_
     let counters = proxy(&cluster).counters();
     let appends: usize = histories.iter().map(Vec::len).sum();
     println!("{appends} appends; {counters:?}");
-    assert!(counters.lost > 100 && counters.duplicated > 100, "the faults were real");
+    assert!(counters.lost > 50 && counters.duplicated > 50, "the faults were real");
     cluster.assert_no_view_change(&roles);
     proxy(&cluster).heal();
     let mut cluster = cluster;

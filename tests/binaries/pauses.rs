@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::PATIENCE;
 use crate::support::cluster::{Cluster, Options, PATIENT};
 use crate::support::plain::Plain;
 use crate::support::process::Signal;
 use crate::support::workload::Appenders;
+use crate::support::{PATIENCE, amount};
 
 /// Stops the primary through a failover with requests queued in its socket, and continues it.
 fn stopped_primary_answers_nothing_from_its_past(options: Options) {
@@ -61,7 +61,7 @@ fn a_primary_with_a_lease_stopped_through_a_failover_answers_no_queued_read_and_
 
 #[test]
 fn a_primary_stopped_for_less_than_dead_after_goes_on_where_it_was() {
-    let view_flags = vec!["--ping-interval", "200ms", "--dead-after", "3s"];
+    let view_flags = vec!["--ping-interval", "200ms", "--dead-after", "2s"];
     let mut cluster = Cluster::start(Options { servers: 2, view_flags, ..Options::default() });
     let roles = cluster.roles();
     let clients = Appenders::start(&cluster, 4, "log");
@@ -126,7 +126,7 @@ fn a_view_server_stopped_for_long_judges_nobody_when_it_goes_on() {
     let mut cluster = Cluster::of(3);
     let roles = cluster.roles();
     let clients = Appenders::start(&cluster, 4, "log");
-    for _ in 0..2 {
+    for _ in 0..amount(1, 2) {
         cluster.view_server().signal(Signal::STOP);
         // Longer than dead-after: on its own clock nobody has answered for all that time.
         let until = Instant::now() + Duration::from_millis(1500);
@@ -137,7 +137,7 @@ fn a_view_server_stopped_for_long_judges_nobody_when_it_goes_on() {
         let shown = format!("primary: {} backup: {}", roles.primary, roles.backup);
         assert_eq!(cluster.view_server().ask("view"), shown);
     }
-    clients.wait_for_progress(&cluster, 50);
+    clients.wait_for_progress(&cluster, 5);
     clients.finish(&cluster);
     cluster.assert_no_view_change(&roles);
 }

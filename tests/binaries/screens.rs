@@ -273,6 +273,12 @@ fn watch_draws_through_the_death_of_a_primary_and_of_the_view_server() {
     person.wait_for(&format!("primary {}   backup {}", roles.primary, roles.backup));
     person.wait_for("complete: two copies");
     person.wait_for("reads from here: p50 ");
+    // The reads of watch itself are operations, too.
+    person.wait_until("a rate", |screen| {
+        let row = screen.rows().into_iter().find(|row| row.starts_with("operations/s"));
+        row.is_some_and(|row| !row.contains("(- reads") && !row.contains("(0 reads"))
+    });
+    person.wait_for("at the primary:  reads p50 <=");
     cluster.kill(&roles.primary);
     person.wait_for(&format!("primary {}   backup {}", roles.backup, roles.spares[0]));
     person.wait_for(&format!("{} does not answer", roles.primary));
@@ -306,7 +312,11 @@ fn watch_prints_lines_and_objects_where_there_is_no_terminal() {
         let object: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(object["primary"], roles.primary, "{object}");
         assert!(object["servers"][&roles.backup]["lag"].is_u64(), "{object}");
+        assert!(
+            object["at_primary"]["reads"]["done"].is_u64() || object["reads_per_second"].is_null()
+        );
     }
     assert_eq!(finished.stdout.len(), 2, "{finished:?}");
+    assert!(finished.stdout[1].contains(r#""reads_per_second":"#), "{finished:?}");
     cluster.client(&["watch", "--interval", "1ms"]).expect_complaint(2, &["50ms"]);
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, UdpSocket};
 
 use serde_json::Value;
 
+use crate::support::amount;
 use crate::support::cluster::{Cluster, Options, json_list};
 use crate::support::workload::Appenders;
 
@@ -145,13 +146,15 @@ fn keys_up_to_64_kib_work_and_more_than_the_limits_is_refused_before_anything_is
 }
 
 #[test]
-fn a_list_of_20000_elements_and_several_megabytes_is_read_back_whole_also_from_a_joiner() {
+fn a_list_of_thousands_of_elements_and_several_megabytes_is_read_back_whole_also_from_a_joiner() {
+    let each = amount(1_250, 5_000);
     let mut cluster = Cluster::of(2);
     let roles = cluster.roles();
     let scripts: Vec<String> = (0..4)
         .map(|client| {
-            let line = |n: usize| format!("append long '{client}-{n}-{}'\n", "x".repeat(n % 500));
-            (0..5_000).map(line).collect()
+            let line =
+                |n: usize| format!("append long '{client}-{n}-{}'\n", "x".repeat(n * 7 % 1_000));
+            (0..each).map(line).collect()
         })
         .collect();
     std::thread::scope(|scope| {
@@ -160,12 +163,12 @@ fn a_list_of_20000_elements_and_several_megabytes_is_read_back_whole_also_from_a
         }
     });
     let list = cluster.get("long").expect("it was appended to");
-    assert_eq!(list.len(), 20_000);
+    assert_eq!(list.len(), 4 * each);
     for client in 0..4 {
         let own = list.iter().filter(|value| value.starts_with(&format!("{client}-")));
         let numbers: Vec<usize> =
             own.map(|value| value.split('-').nth(1).unwrap().parse().unwrap()).collect();
-        assert_eq!(numbers, (0..5_000).collect::<Vec<_>>(), "in order, once each");
+        assert_eq!(numbers, (0..each).collect::<Vec<_>>(), "in order, once each");
     }
     cluster.kill(&roles.backup);
     cluster.wait_for_view(&roles.primary, None);
@@ -177,14 +180,15 @@ fn a_list_of_20000_elements_and_several_megabytes_is_read_back_whole_also_from_a
 }
 
 #[test]
-fn a_spare_joins_20000_keys_under_load_and_has_them_all_when_the_old_primary_dies() {
+fn a_spare_joins_thousands_of_keys_under_load_and_has_them_all_when_the_old_primary_dies() {
+    let each = amount(1_250, 5_000);
     let mut cluster = Cluster::of(2);
     let roles = cluster.roles();
     std::thread::scope(|scope| {
         for part in 0..4 {
             let cluster = &cluster;
             scope.spawn(move || {
-                let script: String = (0..5_000)
+                let script: String = (0..each)
                     .map(|n| format!("put key-{part}-{n:05} value-{part}-{n}\n"))
                     .collect();
                 assert_eq!(cluster.script(&[], &script).code, Some(0));
@@ -202,10 +206,8 @@ fn a_spare_joins_20000_keys_under_load_and_has_them_all_when_the_old_primary_die
     clients.finish(&cluster);
     let store = cluster.kv("s3");
     let keys = store.iter().filter(|line| line.starts_with("key-"));
-    let expected = (0..4).flat_map(|part| {
-        (0..5_000).map(move |n| format!("key-{part}-{n:05} : [value-{part}-{n}]"))
-    });
+    let expected = (0..4)
+        .flat_map(|part| (0..each).map(move |n| format!("key-{part}-{n:05} : [value-{part}-{n}]")));
     assert!(keys.cloned().eq(expected), "every key with its value, in key order");
-    assert_eq!(store.len(), 20_001);
-    assert_eq!(cluster.get("key-3-04999"), Some(vec!["value-3-4999".to_owned()]));
+    assert_eq!(store.len(), 4 * each + 1);
 }

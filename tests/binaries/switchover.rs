@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::amount;
 use crate::support::cluster::{Cluster, Options, PATIENT};
 use crate::support::logs::Logs;
 use crate::support::process::{Process, command};
@@ -27,13 +28,13 @@ fn switch_over(cluster: &mut Cluster, times: usize) {
 }
 
 #[test]
-fn twenty_switchovers_under_8_clients_fail_no_operation() {
+fn many_switchovers_under_8_clients_fail_no_operation() {
     for leases in [false, true] {
         let mut view_flags = PATIENT.to_vec();
         view_flags.extend(leases.then_some("--lease-reads"));
         let mut cluster = Cluster::start(Options { view_flags, ..Options::default() });
         let clients = Appenders::start(&cluster, 8, "log");
-        switch_over(&mut cluster, 20);
+        switch_over(&mut cluster, amount(6, 20));
         clients.wait_for_progress(&cluster, 3);
         let histories = clients.finish(&cluster);
         let all = || histories.iter().flatten();
@@ -49,16 +50,17 @@ fn twenty_switchovers_under_8_clients_fail_no_operation() {
 }
 
 #[test]
-fn a_mixed_load_through_twenty_switchovers_is_linearizable() {
+fn a_mixed_load_through_many_switchovers_is_linearizable() {
     let view_flags = PATIENT.to_vec();
     let mut cluster = Cluster::start(Options { view_flags, ..Options::default() });
     let path = cluster.folder().join("history.jsonl");
     let name = path.to_str().unwrap();
+    let seconds = &*amount(2, 4).to_string();
     let words = ["--json", "--deadline", "20s", "bench", "--clients", "8", "--rate", "2000"];
-    let more = ["--seconds", "4", "--warm-up", "0.2", "--keys", "50", "--history", name];
+    let more = ["--seconds", seconds, "--warm-up", "0.2", "--keys", "50", "--history", name];
     let bench = cluster.session("bench", &[&words[..], &more].concat());
     bench.wait_for_log("ops/s");
-    switch_over(&mut cluster, 20);
+    switch_over(&mut cluster, amount(6, 20));
     // Without --allow-failures: it ends with 0 only if every operation was executed.
     let finished = bench.finish();
     assert_eq!(finished.code, Some(0), "{finished:?}");

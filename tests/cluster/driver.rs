@@ -292,6 +292,7 @@ fn count(message: &Message, counts: &mut Counts, witness: &mut Witness) {
             | Outcome::Number(_)
             | Outcome::NotANumber
             | Outcome::Overflow
+            | Outcome::OutOfMemory
             | Outcome::Length(_)
             | Outcome::Keys(_)
             | Outcome::Pages(_)

@@ -13,6 +13,7 @@ use pbkv::config::Timing;
 use pbkv::protocol::client::{ClientConfig, ClientProcess};
 use pbkv::protocol::message::Message;
 use pbkv::protocol::server::{Server, ServerConfig};
+use pbkv::protocol::sources::Sources;
 use pbkv::protocol::transport::{Datagram, Transport};
 use pbkv::protocol::view::Record;
 use pbkv::protocol::view_server::{self, DurableRecord, ViewServer, ViewServerConfig};
@@ -562,12 +563,18 @@ impl World {
                 .map(|server| (self.id(server), self.nodes[server].address))
                 .collect();
             self.pinged.clear();
-            let config = ViewServerConfig { incarnation, timing: self.plan.timing, hosts };
+            let config = ViewServerConfig {
+                incarnation,
+                timing: self.plan.timing,
+                hosts,
+                sources: Sources::Known,
+            };
             Core::View(Driver::new(ViewServer::new(now, config, self.disk.clone())))
         } else if index <= self.plan.servers {
             let advertise = self.random.chance(500_000).then_some(self.nodes[index].address);
             let id = self.id(index);
-            let config = ServerConfig { id, incarnation, view_server, advertise, limits };
+            let sources = Sources::Known;
+            let config = ServerConfig { id, incarnation, view_server, advertise, limits, sources };
             Core::Server(Driver::new(Server::new(now, config)))
         } else {
             let config = ClientConfig { incarnation, view_server, limits };

@@ -14,6 +14,7 @@ use pbkv::kv::command::{Command as Change, Key, Value};
 use pbkv::protocol::client::{Action, ClientConfig, ClientProcess, Command};
 use pbkv::protocol::message::Message;
 use pbkv::protocol::server::{Server, ServerConfig};
+use pbkv::protocol::sources::Sources;
 use pbkv::protocol::transport::{Datagram, Transport};
 use pbkv::protocol::view_server::{ViewServer, ViewServerConfig};
 use pbkv::protocol::{Effect, Outbox, Process};
@@ -97,12 +98,18 @@ impl Cluster {
         let now = Timestamp(1_000_000_000);
         let (timing, limits) = (Timing::default(), Limits::default());
         let view_server = SocketAddr::from(([127, 0, 0, 1], 1));
-        let config =
-            ViewServerConfig { incarnation: Incarnation(1), timing, hosts: Default::default() };
+        let sources = Sources::Known;
+        let config = ViewServerConfig {
+            incarnation: Incarnation(1),
+            timing,
+            hosts: Default::default(),
+            sources,
+        };
         let server = |port: u16| {
             let id = ServerId::from(format!("s{port}").as_str());
             let incarnation = Incarnation(u64::from(port) << 50);
-            let config = ServerConfig { id, incarnation, view_server, advertise: None, limits };
+            let config =
+                ServerConfig { id, incarnation, view_server, advertise: None, limits, sources };
             Node::new(port, Server::new(now, config))
         };
         let incarnation = Incarnation(0x1234_5678_9abc_def0);

@@ -134,6 +134,7 @@ impl Client {
             | Outcome::Mismatch(_)
             | Outcome::NotANumber
             | Outcome::Overflow
+            | Outcome::OutOfMemory
             | Outcome::Length(_)
             | Outcome::Keys(_)
             | Outcome::Pages(_)

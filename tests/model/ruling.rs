@@ -20,6 +20,7 @@ use std::time::Duration;
 use pbkv::config::Timing;
 use pbkv::protocol::message::{Announce, Message, Ping, Pong};
 use pbkv::protocol::server::{Answer, Server};
+use pbkv::protocol::sources::Sources;
 use pbkv::protocol::view::Record;
 use pbkv::protocol::view_server::{Command, DurableRecord, ViewServer, ViewServerConfig};
 use pbkv::protocol::{Effect, Outbox, Process};
@@ -171,7 +172,12 @@ enum End {
 fn play(record: &Record, scene: &Scene) -> End {
     let start = Timestamp(1_000_000_000);
     let timing = scene.timing;
-    let config = ViewServerConfig { incarnation: VIEW_SERVER, timing, hosts: BTreeMap::new() };
+    let config = ViewServerConfig {
+        incarnation: VIEW_SERVER,
+        timing,
+        hosts: BTreeMap::new(),
+        sources: Sources::Any,
+    };
     let mut durable = DurableRecord {
         record: record.clone(),
         addresses: BTreeMap::new(),

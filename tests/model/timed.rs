@@ -14,6 +14,7 @@ use std::time::Duration;
 use pbkv::config::Timing;
 use pbkv::protocol::message::{Message, ReportKind, Request};
 use pbkv::protocol::server::{Answer, Server};
+use pbkv::protocol::sources::Sources;
 use pbkv::protocol::view::{Phase, Record};
 use pbkv::protocol::view_server::{self, DurableRecord, Status, ViewServer, ViewServerConfig};
 use pbkv::protocol::{Effect, Outbox, Process};
@@ -156,6 +157,7 @@ impl<'a> Timed<'a> {
             hosts: (0..self.state.servers.len())
                 .map(|index| (name(index), address(index)))
                 .collect(),
+            sources: Sources::Any,
         };
         let now = self.clock(rate);
         let core = ViewServer::new(now, config, durable.clone());

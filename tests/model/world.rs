@@ -10,6 +10,7 @@ use std::time::Duration;
 use pbkv::config::Limits;
 use pbkv::protocol::message::{Message, Outcome, Reply};
 use pbkv::protocol::server::{Answer, Server, ServerConfig};
+use pbkv::protocol::sources::Sources;
 use pbkv::protocol::view::{Member, Micros, Phase, Record, View};
 use pbkv::protocol::{Effect, Outbox, Process};
 use pbkv::time::Timestamp;
@@ -275,6 +276,7 @@ impl World {
                 view_server: address(VIEW_SERVER),
                 advertise: Some(address(index)),
                 limits,
+                sources: Sources::Any,
             },
         );
         // It announces itself; the ruling does not need that.

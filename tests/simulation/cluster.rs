@@ -10,7 +10,8 @@ use std::time::Duration;
 use pbkv::Client;
 use pbkv::config::{Limits, Timing};
 use pbkv::protocol::server::{self, Server, ServerConfig};
-use pbkv::protocol::transport::Transport;
+use pbkv::protocol::sources::Sources;
+use pbkv::protocol::transport::{Secret, Transport};
 use pbkv::protocol::view_server::{ViewServer, ViewServerConfig};
 use pbkv::runtime::{ClientOptions, Handle, RecordFile, channel, record_file, run_over};
 use pbkv::time::Timestamp;
@@ -162,6 +163,10 @@ impl Shared {
     fn incarnation(&self) -> Incarnation {
         Incarnation(self.network.draw())
     }
+
+    fn secret(&self) -> Secret {
+        Secret([self.network.draw(), self.network.draw()])
+    }
 }
 
 fn address(host: &str) -> SocketAddr {
@@ -175,9 +180,10 @@ async fn run_view_server(shared: Rc<Shared>, record: PathBuf) -> turmoil::Result
     let (now, incarnation) = (shared.clock(), shared.incarnation());
     let (ping_interval, dead_after) = (Duration::from_millis(50), Duration::from_millis(250));
     let timing = Timing::new(ping_interval, dead_after, shared.setup.lease_reads)?;
-    let config = ViewServerConfig { incarnation, timing, hosts: BTreeMap::new() };
+    let (hosts, sources) = (BTreeMap::new(), Sources::Known);
+    let config = ViewServerConfig { incarnation, timing, hosts, sources };
     let process = ViewServer::new(now(), config, durable);
-    let transport = Transport::new(incarnation, Limits::default());
+    let transport = Transport::new(incarnation, Limits::default()).demanding_proof(shared.secret());
     let (_handle, calls) = channel();
     run_over(process, transport, socket, now, calls, RecordFile::At(open)).await?;
     Ok(())
@@ -192,9 +198,10 @@ async fn run_server(shared: Rc<Shared>, id: &'static str) -> turmoil::Result {
         view_server: address(VIEW),
         advertise: None,
         limits,
+        sources: Sources::Known,
     };
     let process = Server::new(now(), config);
-    let transport = Transport::new(incarnation, limits);
+    let transport = Transport::new(incarnation, limits).demanding_proof(shared.secret());
     let (handle, calls) = channel();
     shared.servers.borrow_mut().insert(id, handle);
     run_over(process, transport, socket, now, calls, RecordFile::None).await?;

@@ -6,6 +6,7 @@
 //! process wrote to stderr.
 
 pub mod cluster;
+pub mod hostile;
 pub mod logs;
 pub mod person;
 pub mod plain;
@@ -18,3 +19,11 @@ use std::time::Duration;
 
 /// How long any condition may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How much of something a test does: less every day than with `PBKV_LONG=1`.
+pub fn amount(everyday: usize, long: usize) -> usize {
+    match std::env::var("PBKV_LONG") {
+        Ok(value) if !value.is_empty() && value != "0" => long,
+        _ => everyday,
+    }
+}

@@ -21,6 +21,7 @@ use super::screen::Screen;
 
 pub const CTRL_C: &str = "\x03";
 pub const CTRL_D: &str = "\x04";
+pub const CTRL_Z: &str = "\x1a";
 pub const UP: &str = "\x1b[A";
 
 struct Seen {
@@ -140,6 +141,29 @@ impl Person {
             }
             if Instant::now() > until {
                 self.logs.fail(&format!("{} does not end:\n{}\n", self.name, self.text()));
+            }
+            thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until what is typed is shown and handed on line by line.
+    #[track_caller]
+    pub fn wait_until_cooked(&self) {
+        self.wait_for_mode(true);
+    }
+
+    /// Waits until what is typed is for the program alone.
+    #[track_caller]
+    pub fn wait_until_raw(&self) {
+        self.wait_for_mode(false);
+    }
+
+    #[track_caller]
+    fn wait_for_mode(&self, cooked: bool) {
+        let until = Instant::now() + PATIENCE;
+        while self.is_cooked() != cooked {
+            if Instant::now() > until {
+                self.logs.fail(&format!("{}: cooked: {}\n{}", self.name, !cooked, self.text()));
             }
             thread::sleep(std::time::Duration::from_millis(2));
         }

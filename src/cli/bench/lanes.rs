@@ -202,8 +202,9 @@ async fn join_all(running: &mut JoinSet<()>) {
 async fn work(lanes: Rc<Lanes>, client: Client, number: u64, mut load: Load) {
     let Lanes { shared, stop, pacer } = &*lanes;
     let wake = Rc::new(Notify::new());
+    let mut time_ns = now().0;
     loop {
-        let turn = shared.borrow_mut().schedule.next(now().0);
+        let turn = shared.borrow_mut().schedule.next(time_ns);
         let due_ns = match turn {
             Turn::None => return,
             Turn::Now => None,
@@ -242,8 +243,10 @@ async fn work(lanes: Rc<Lanes>, client: Client, number: u64, mut load: Load) {
                 }
             }
         }
+        time_ns = return_ns;
         if outcome != history::Outcome::Ok {
             sleep(REST_AFTER_FAILURE).await;
+            time_ns = now().0;
         }
     }
 }

@@ -6,6 +6,9 @@ use super::keys::{Keys, Random};
 use crate::history::Action;
 use crate::kv::command::Value;
 
+/// Of values, piece by piece.
+const PADDING: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+
 /// What an operation does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
@@ -150,7 +153,9 @@ impl Load {
         if text.len() < self.value_size {
             // Behind a separator: padding of digits would make two numbers one.
             text.push('.');
-            text.extend(std::iter::repeat_n('x', self.value_size - text.len()));
+            while text.len() < self.value_size {
+                text.push_str(&PADDING[..PADDING.len().min(self.value_size - text.len())]);
+            }
         } else if !self.is_unique {
             text.truncate(self.value_size);
         }

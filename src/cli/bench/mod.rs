@@ -24,10 +24,8 @@ mod tally;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use tokio::task::LocalSet;
@@ -35,23 +33,10 @@ use tokio::task::LocalSet;
 use self::flags::Flags;
 use self::lanes::{Outcome, Plan};
 use crate::cli::client_answer::Form;
-use crate::cli::setup::{self, HostsFile};
+use crate::cli::setup::Connection;
 use crate::cli::{CliError, runtime};
 use crate::history::{Event, lines};
 use crate::runtime::{Client, ClientOptions, random_u64};
-
-/// What the flags before the command say of the cluster.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    /// `--hosts`.
-    pub hosts: Option<PathBuf>,
-    /// `--view-server`.
-    pub view_server: Option<SocketAddr>,
-    /// `--key-file`.
-    pub key_file: Option<PathBuf>,
-    /// `--deadline`.
-    pub deadline: Duration,
-}
 
 /// Carries out the command. `words` are those behind `bench`.
 ///
@@ -64,14 +49,12 @@ pub fn run(words: &[String], form: Form, connection: Connection) -> Result<ExitC
         Err(error) => return Ok(super::tell_usage(&error)),
     };
     let form = if flags.json { Form::Json } else { form };
-    let hosts = HostsFile::from_environment(flags.hosts.clone().or(connection.hosts));
-    let view_server =
-        flags.view_server.or(connection.view_server.filter(|_| flags.hosts.is_none()));
+    let view_server = connection.whom(flags.hosts.clone(), flags.view_server)?;
     let options = ClientOptions {
         deadline: flags.deadline.unwrap_or(connection.deadline),
         spin: flags.spin,
-        keys: setup::keys(flags.key_file.clone().or(connection.key_file))?,
-        ..ClientOptions::new(setup::client(&hosts, view_server)?)
+        keys: connection.keys(flags.key_file.clone())?,
+        ..ClientOptions::new(view_server)
     };
     let plan = flags.plan(random_u64());
     if let Some(path) = &flags.plot {

@@ -3,7 +3,8 @@
 //! Kept here: the commands are executed in the order of the lines, each exactly once; each key's
 //! first command replaces its list. So whatever was loaded before, by this process or by one that
 //! was stopped, the outcome is that of the whole dump. What `--resume` notes is done before it is
-//! noted, and ends before a key of which more may follow.
+//! noted, and ends before a key of which more may follow; and it counts only for the store in which
+//! it was done, as long as that was not reset.
 
 use std::fs::File;
 use std::future::{Future, poll_fn};
@@ -26,6 +27,7 @@ use crate::config::Limits;
 use crate::kv::command::{Command, Key, Value};
 use crate::protocol::client::{Action, Failure, FailureOutcome};
 use crate::runtime::Client;
+use crate::types::Epoch;
 
 /// Keys and bytes that one command puts at once.
 const BATCH_KEYS: usize = 1000;
@@ -45,6 +47,70 @@ pub(super) fn run(
     resume: Option<&Path>,
     form: Form,
 ) -> Result<ExitCode, CliError> {
+    let result = from_stdin(client, runtime, resume);
+    let told = match (form, &result) {
+        (Form::Text | Form::Line, Ok(Loaded { totals, .. })) => {
+            let Totals { keys, elements, .. } = totals;
+            writeln!(std::io::stdout(), "load completed: {keys} keys, {elements} elements")
+        }
+        (Form::Text | Form::Line, Err(_)) => Ok(()),
+        (Form::Json, _) => writeln!(std::io::stdout(), "{}", object(&result)),
+    };
+    let Loaded { skipped, .. } = result.map_err(|failed| failed.error)?;
+    if let Some(file) = resume.filter(|_| skipped > 0) {
+        let name = file.display();
+        // Where it cannot be said, nobody is there to miss it.
+        let _ = writeln!(
+            std::io::stderr(),
+            "{skipped} of these keys had been loaded before, as {name} says"
+        );
+    }
+    Ok(ExitCode::from(u8::from(told.is_err())))
+}
+
+/// What came of a load that came to its end.
+struct Loaded {
+    totals: Totals,
+    /// Keys of them that had been loaded before.
+    skipped: u64,
+}
+
+/// A load that did not.
+struct NotLoaded {
+    error: CliError,
+    /// Keys that are certainly loaded; none if nothing was sent.
+    keys: Option<u64>,
+}
+
+impl From<CliError> for NotLoaded {
+    /// Nothing was sent.
+    fn from(error: CliError) -> NotLoaded {
+        NotLoaded { error, keys: None }
+    }
+}
+
+/// The answer as a program reads it.
+fn object(result: &Result<Loaded, NotLoaded>) -> String {
+    let object = match result {
+        Ok(Loaded { totals: Totals { keys, elements, .. }, skipped }) => serde_json::json!({
+            "command": "load", "keys": keys, "elements": elements, "skipped": skipped, "ok": true,
+        }),
+        Err(NotLoaded { error, keys: None }) => serde_json::json!({
+            "command": "load", "ok": false, "error": error.to_string(), "outcome": "not_executed",
+        }),
+        Err(NotLoaded { error, keys: Some(keys) }) => serde_json::json!({
+            "command": "load", "keys": keys, "ok": false, "error": error.to_string(),
+            "outcome": "unknown",
+        }),
+    };
+    object.to_string()
+}
+
+fn from_stdin(
+    client: &Client,
+    runtime: &Handle,
+    resume: Option<&Path>,
+) -> Result<Loaded, NotLoaded> {
     let stdin = std::io::stdin();
     let cannot = |error| CliError::Misused(format!("stdin: {}", Broken::Unreadable(error)));
     let mut file = File::from(stdin.as_fd().try_clone_to_owned().map_err(cannot)?);
@@ -60,35 +126,41 @@ pub(super) fn run(
     }
     let reader = Reader::begin(BufReader::with_capacity(1 << 18, file))
         .map_err(|broken| CliError::Misused(format!("nothing was loaded: {broken}")))?;
-    let notes = Notes::open(resume, &reader.header.id)?;
-    let mut execute = |commands: Vec<Command>| {
-        let calls = commands.into_iter().map(|command| client.execute(Action::Write(command)));
-        runtime.block_on(in_order(calls.map(Box::pin).collect()))
+    // What the view server says now is no newer than the session in which the keys will be put.
+    let epoch = || runtime.block_on(client.view()).map(|shown| shown.view.epoch);
+    let notes = match resume {
+        None => Notes::none(),
+        Some(file) => {
+            let epoch = epoch().map_err(|failure| {
+                CliError::Failed(format!("nothing was loaded: {}", failure.reason))
+            })?;
+            Notes::open(file, &reader.header.id, epoch)?
+        }
+    };
+    let skipped = notes.keys;
+    let mut store = Store {
+        execute: |commands: Vec<Command>| {
+            let calls = commands.into_iter().map(|command| client.execute(Action::Write(command)));
+            runtime.block_on(in_order(calls.map(Box::pin).collect()))
+        },
+        epoch,
     };
     let mut progress = Progress::begin("loaded", whole);
-    let loaded = load(reader, notes, &mut execute, |totals| progress.tell(totals));
+    let loaded = load(reader, notes, &mut store, |totals| progress.tell(totals));
     progress.end();
     match loaded {
-        Ok(Totals { keys, elements, .. }) => {
-            let text = match form {
-                Form::Text | Form::Line => {
-                    format!("load completed: {keys} keys, {elements} elements")
+        Ok(totals) => Ok(Loaded { totals, skipped }),
+        Err(Stopped { keys, why, then }) => {
+            let again = match (then, resume) {
+                (Then::NoMore, _) => "the rest of the dump is not to be had",
+                (Then::Anew, _) => "remove it to load the dump from its beginning",
+                (Then::Again, Some(_)) => "the same command goes on from there",
+                (Then::Again, None) => {
+                    "loading the same dump again comes to the same as if it had not stopped"
                 }
-                Form::Json => serde_json::json!({
-                    "command": "load", "keys": keys, "elements": elements, "ok": true,
-                })
-                .to_string(),
             };
-            let told = writeln!(std::io::stdout(), "{text}");
-            Ok(ExitCode::from(u8::from(told.is_err())))
-        }
-        Err(Stopped { keys, why, is_broken }) => {
-            let again = match resume {
-                _ if is_broken => "the rest of the dump is not to be had",
-                Some(_) => "the same command goes on from there",
-                None => "loading the same dump again comes to the same as if it had not stopped",
-            };
-            Err(CliError::Failed(format!("load stopped after {keys} keys: {why}; {again}")))
+            let text = format!("load stopped after {keys} keys: {why}; {again}");
+            Err(NotLoaded { error: CliError::Failed(text), keys: Some(keys) })
         }
     }
 }
@@ -106,26 +178,66 @@ struct Stopped {
     /// Keys that are certainly loaded.
     keys: u64,
     why: String,
-    /// It is the dump that does not go on.
-    is_broken: bool,
+    then: Then,
 }
 
-/// Executes what a dump says. `execute` takes commands and carries them out in their order.
+/// What can be done about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Then {
+    /// The same again.
+    Again,
+    /// The same without the note.
+    Anew,
+    /// Nothing: it is the dump that does not go on.
+    NoMore,
+}
+
+/// Where the keys go.
+trait Target {
+    /// Carries these out in their order.
+    fn execute(&mut self, commands: Vec<Command>) -> Result<(), Failure>;
+
+    /// The epoch of the store.
+    fn epoch(&mut self) -> Result<Epoch, Failure>;
+}
+
+/// A cluster.
+struct Store<X, E> {
+    execute: X,
+    epoch: E,
+}
+
+impl<X, E> Target for Store<X, E>
+where
+    X: FnMut(Vec<Command>) -> Result<(), Failure>,
+    E: FnMut() -> Result<Epoch, Failure>,
+{
+    fn execute(&mut self, commands: Vec<Command>) -> Result<(), Failure> {
+        (self.execute)(commands)
+    }
+
+    fn epoch(&mut self) -> Result<Epoch, Failure> {
+        (self.epoch)()
+    }
+}
+
+/// Executes what a dump says.
 fn load(
     mut reader: Reader<impl BufRead>,
     mut notes: Notes,
-    execute: &mut dyn FnMut(Vec<Command>) -> Result<(), Failure>,
+    target: &mut impl Target,
     mut tell: impl FnMut(Totals),
 ) -> Result<Totals, Stopped> {
     let mut lot = Lot::default();
     let skipped = notes.keys;
     let mut done = skipped;
-    let stopped = |keys, why: String| Stopped { keys, why, is_broken: false };
+    let mut is_confirmed = skipped == 0;
+    let stopped = |keys, why: String| Stopped { keys, why, then: Then::Again };
     loop {
         let record = match reader.record() {
             Ok(record) => record,
             Err(broken) => {
-                return Err(Stopped { keys: done, why: broken.to_string(), is_broken: true });
+                return Err(Stopped { keys: done, why: broken.to_string(), then: Then::NoMore });
             }
         };
         let is_over = record.is_none();
@@ -141,7 +253,15 @@ fn load(
             let mut commands = lot.take().into_iter().peekable();
             while commands.peek().is_some() {
                 let together = commands.by_ref().take(LOT).collect();
-                execute(together).map_err(|failure| stopped(done, explain(&failure)))?;
+                target.execute(together).map_err(|failure| stopped(done, explain(&failure)))?;
+            }
+            if !is_confirmed {
+                // 1. the note is found to be of this store, which has no primary .. 2. it is reset
+                // .. 3. the keys behind those of the note go into an empty one. From here on they
+                // cannot: their session ends with its history.
+                let epoch = target.epoch().map_err(|failure| stopped(done, explain(&failure)))?;
+                notes.confirm(epoch).map_err(|why| Stopped { keys: 0, why, then: Then::Anew })?;
+                is_confirmed = true;
             }
             // More of the last key may follow.
             done = if is_over { keys } else { done.max(keys.saturating_sub(1)) };
@@ -265,6 +385,9 @@ where
 struct Note {
     /// The dump's.
     id: String,
+    /// The store's, when the load began. Another cluster has another one, and so has this one after
+    /// a reset: its address says neither.
+    epoch: Epoch,
     /// Keys that are loaded.
     keys: u64,
 }
@@ -273,15 +396,19 @@ struct Note {
 struct Notes {
     file: Option<PathBuf>,
     id: String,
+    epoch: Epoch,
     keys: u64,
     written: Option<Instant>,
 }
 
 impl Notes {
-    fn open(file: Option<&Path>, id: &str) -> Result<Notes, CliError> {
+    fn none() -> Notes {
+        Notes { file: None, id: String::new(), epoch: Epoch::default(), keys: 0, written: None }
+    }
+
+    fn open(file: &Path, id: &str, epoch: Epoch) -> Result<Notes, CliError> {
         let mut notes =
-            Notes { file: file.map(Path::to_owned), id: id.to_owned(), keys: 0, written: None };
-        let Some(file) = file else { return Ok(notes) };
+            Notes { file: Some(file.to_owned()), id: id.to_owned(), epoch, ..Notes::none() };
         let name = file.display();
         let misused = |problem: String| CliError::Misused(format!("--resume {name}: {problem}"));
         match std::fs::read(file) {
@@ -296,10 +423,25 @@ impl Notes {
                                    beginning";
                     return Err(misused(problem.to_owned()));
                 }
+                notes.epoch = note.epoch;
+                notes.confirm(epoch).map_err(|problem| {
+                    CliError::Misused(format!(
+                        "{problem}; remove it to load the dump from its beginning"
+                    ))
+                })?;
                 notes.keys = note.keys;
             }
         }
         Ok(notes)
+    }
+
+    /// Says why the note does not count, if the store has another epoch.
+    fn confirm(&self, epoch: Epoch) -> Result<(), String> {
+        let Some(file) = self.file.as_ref().filter(|_| epoch != self.epoch) else { return Ok(()) };
+        Err(format!(
+            "--resume {}: it tells of another store, or of this one before it began anew",
+            file.display()
+        ))
     }
 
     fn write(&mut self, keys: u64) -> Result<(), String> {
@@ -307,11 +449,13 @@ impl Notes {
         if self.written.is_some_and(|written| written.elapsed() < NOTED_EVERY) {
             return Ok(());
         }
-        let note = Note { id: self.id.clone(), keys };
+        let note = Note { id: self.id.clone(), epoch: self.epoch, keys };
         let mut temporary = file.clone().into_os_string();
         temporary.push(".new");
         let text = serde_json::to_string(&note).map_err(|error| error.to_string())?;
-        std::fs::write(&temporary, text)
+        // Renamed before its content is on the disk, it could be empty after a crash.
+        File::create(&temporary)
+            .and_then(|mut new| new.write_all(text.as_bytes()).and_then(|()| new.sync_all()))
             .and_then(|()| std::fs::rename(&temporary, file))
             .map_err(|error| format!("--resume {} cannot be written: {error}", file.display()))?;
         self.written = Some(Instant::now());

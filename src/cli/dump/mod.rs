@@ -18,11 +18,10 @@ use clap::Parser;
 use tokio::runtime::Handle;
 
 use self::format::{Totals, Writer};
-use crate::cli::bench::Connection;
 use crate::cli::client_answer::Form;
 use crate::cli::flags::parse_address;
 use crate::cli::serve::on_own_thread;
-use crate::cli::setup::{self, HostsFile};
+use crate::cli::setup::Connection;
 use crate::cli::{CliError, runtime};
 use crate::protocol::client::{Failure, FailureReason};
 use crate::protocol::message::SnapshotRefusal;
@@ -89,7 +88,7 @@ pub fn dump(words: &[String], connection: Connection) -> Result<ExitCode, CliErr
         Err(error) => return Ok(super::tell_usage(&error)),
     };
     let deadline = connection.deadline;
-    connected(connection, flags.hosts, flags.view_server, move |client, runtime| {
+    connected(connection, (flags.hosts, flags.view_server, flags.key_file), move |client, runtime| {
         write(&client, &runtime, deadline)
     })
 }
@@ -116,12 +115,10 @@ fn connected(
     (hosts, view_server, key_file): (Option<PathBuf>, Option<SocketAddr>, Option<PathBuf>),
     work: impl FnOnce(Client, Handle) -> Result<ExitCode, CliError> + Send + 'static,
 ) -> Result<ExitCode, CliError> {
-    let hosts = HostsFile::from_environment(hosts.or(connection.hosts));
-    let view_server = setup::client(&hosts, view_server.or(connection.view_server))?;
     let options = ClientOptions {
         deadline: connection.deadline,
-        keys: setup::keys(key_file.or(connection.key_file))?,
-        ..ClientOptions::new(view_server)
+        keys: connection.keys(key_file)?,
+        ..ClientOptions::new(connection.whom(hosts, view_server)?)
     };
     runtime()?.block_on(async {
         let client = Client::connect_with(options).await.map_err(CliError::failed)?;

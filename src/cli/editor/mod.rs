@@ -4,17 +4,18 @@
 //! reads plain lines. It blocks, on the console's own thread. While it reads, the terminal is in
 //! raw mode, and what others print must go through [`above`].
 //!
-//! Kept here: a text is handed on only when its quotes are closed; a terminal is left as it was
-//! found, however the program ends ([`KeptMode`]).
+//! Kept here: a text is handed on only when its quotes are closed; what is typed while nobody reads
+//! is read in its turn; a terminal is left as it was found, however the program ends ([`mode`]).
 
 mod assistant;
 mod history;
 mod keys;
+mod mode;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::tcgetwinsize;
 use rustyline::config::{BellStyle, ColorMode, CompletionType, Configurer};
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
@@ -22,6 +23,8 @@ use rustyline::history::FileHistory;
 use self::assistant::Assistant;
 pub use self::history::HistoryFile;
 pub use self::keys::KeySource;
+pub use self::mode::KeptMode;
+pub(crate) use self::mode::stop_after;
 use crate::cli::above;
 use crate::cli::style::{Style, is_dumb};
 use crate::cli::typed::Usage;
@@ -71,33 +74,14 @@ impl Editor {
             return None;
         }
         let style = Style::of(&std::io::stdout());
-        let mut inner = rustyline::Editor::with_history(
-            rustyline::Config::builder()
-                .completion_type(CompletionType::List)
-                .bell_style(BellStyle::None)
-                .history_ignore_space(true)
-                .build(),
-            FileHistory::new(),
-        )
-        .ok()?;
-        inner.set_color_mode(if style.is_coloured() {
-            ColorMode::Enabled
-        } else {
-            ColorMode::Disabled
-        });
-        inner.set_max_history_size(ENTRIES).ok()?;
+        let mut inner = inner(style)?;
         let mut assistant = Assistant::new(usages, style, keys);
         let trouble = history.load(inner.history_mut());
         for entry in inner.history() {
             assistant.learn(entry);
         }
         inner.set_helper(Some(assistant));
-        // Logs that go to a file disturb nobody.
-        if std::io::stderr().is_terminal()
-            && let Ok(printer) = inner.create_external_printer()
-        {
-            above::start(printer);
-        }
+        mode::begin();
         let mut editor = Editor { inner, prompt, history, has_told: false };
         editor.tell(trouble);
         Some(editor)
@@ -113,14 +97,11 @@ impl Editor {
     pub fn read(&mut self) -> Typing {
         let mut text = String::new();
         loop {
-            let read = match scan(&text).open {
-                None => self.inner.readline(&styled(self.prompt)),
-                Some(quote) => {
-                    let prompt = format!("{quote:>width$} ", width = self.indent() - 1);
-                    self.inner.readline(&styled(&prompt))
-                }
+            let prompt = match scan(&text).open {
+                None => self.prompt.to_owned(),
+                Some(quote) => format!("{quote:>width$} ", width = self.indent() - 1),
             };
-            match read {
+            match self.read_line(&prompt) {
                 Ok(line) => text.push_str(&line),
                 Err(ReadlineError::Interrupted) => {
                     let typed = self.inner.helper().is_some_and(Assistant::has_text);
@@ -145,9 +126,32 @@ impl Editor {
         let helper = self.inner.helper().map(Assistant::for_answers);
         let assistant = self.inner.helper_mut().zip(helper);
         let kept = assistant.map(|(present, other)| std::mem::replace(present, other));
-        let read = self.inner.readline("").ok();
+        let read = self.read_line("").ok();
         self.inner.set_helper(kept);
         read
+    }
+
+    fn read_line(&mut self, prompt: &str) -> Result<String, ReadlineError> {
+        if !mode::begin_reading() {
+            return Err(ReadlineError::Eof);
+        }
+        let styled = (prompt.to_owned(), Style::COLOURED.strong(prompt));
+        let read = self.inner.readline(&styled);
+        mode::end_reading();
+        read
+    }
+
+    /// Drops what was typed behind the last text. What has not been read yet, the system has
+    /// dropped by itself when Ctrl-C was typed.
+    pub fn forget_typed(&mut self) {
+        let style = Style::of(&std::io::stdout());
+        // The one there is holds what it has read, and lets nobody take it.
+        let Some(mut fresh) = inner(style) else { return };
+        std::mem::swap(fresh.history_mut(), self.inner.history_mut());
+        let helper = self.inner.helper().map(Assistant::for_answers);
+        let present = self.inner.helper_mut().zip(helper);
+        fresh.set_helper(present.map(|(present, other)| std::mem::replace(present, other)));
+        self.inner = fresh;
     }
 
     fn remember(&mut self, text: &str) {
@@ -176,11 +180,31 @@ impl Editor {
 impl Drop for Editor {
     fn drop(&mut self) {
         above::stop();
+        mode::end();
     }
 }
 
-fn styled(prompt: &str) -> (String, String) {
-    (prompt.to_owned(), Style::COLOURED.strong(prompt))
+/// One without a history and without help.
+fn inner(style: Style) -> Option<rustyline::Editor<Assistant, FileHistory>> {
+    let mut inner = rustyline::Editor::with_history(
+        rustyline::Config::builder()
+            .completion_type(CompletionType::List)
+            .bell_style(BellStyle::None)
+            .history_ignore_space(true)
+            .build(),
+        FileHistory::new(),
+    )
+    .ok()?;
+    let colours = if style.is_coloured() { ColorMode::Enabled } else { ColorMode::Disabled };
+    inner.set_color_mode(colours);
+    inner.set_max_history_size(ENTRIES).ok()?;
+    // Logs that go to a file disturb nobody.
+    if std::io::stderr().is_terminal()
+        && let Ok(printer) = inner.create_external_printer()
+    {
+        above::start(printer);
+    }
+    Some(inner)
 }
 
 /// Columns of the terminal on stdout; 80 where that is not known.
@@ -188,33 +212,6 @@ fn styled(prompt: &str) -> (String, String) {
 pub fn columns() -> usize {
     let size = tcgetwinsize(std::io::stdout()).ok();
     size.map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0).unwrap_or(80)
-}
-
-/// Restores the terminal's mode when it is dropped: a program may end while its console thread
-/// waits for a key in raw mode, and would leave a shell in which nothing typed is seen.
-pub struct KeptMode(Option<Termios>);
-
-impl KeptMode {
-    /// Remembers the present mode, if lines will be edited.
-    #[must_use]
-    pub fn now() -> KeptMode {
-        KeptMode(is_possible().then(|| tcgetattr(std::io::stdin()).ok()).flatten())
-    }
-}
-
-impl Drop for KeptMode {
-    fn drop(&mut self) {
-        let Some(kept) = &self.0 else { return };
-        above::flush();
-        let raw = tcgetattr(std::io::stdin())
-            .is_ok_and(|present| present.local_modes != kept.local_modes);
-        // In the background, to touch the terminal would stop this process instead of ending it.
-        if raw && !crate::cli::terminal::is_background() {
-            let _ = tcsetattr(std::io::stdin(), OptionalActions::Drain, kept);
-            // Below the line that was being typed; pasted text is no longer marked.
-            let _ = rustix::io::write(std::io::stdout(), b"\x1b[?2004l\r\n");
-        }
-    }
 }
 
 /// A history file in its usual place, or where the variable says.

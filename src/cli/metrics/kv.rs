@@ -28,6 +28,8 @@ pub fn page(answer: Answer, totals: &Totals) -> Option<Page> {
     writer.value("pbkv_keys", status.keys);
     writer.value("pbkv_store_bytes", measures.bytes);
     writer.value("pbkv_log_bytes", measures.log_bytes);
+    writer.value("pbkv_memory_bytes", status.memory);
+    writer.value("pbkv_memory_limit_bytes", status.memory_max.unwrap_or(0));
     writer.value("pbkv_sessions", measures.sessions);
     writer.value("pbkv_applied_operations", status.operations);
 
@@ -52,6 +54,7 @@ pub fn page(answer: Answer, totals: &Totals) -> Option<Page> {
     writer.by_word("pbkv_retransmissions_total", resent);
     writer.value("pbkv_probes_total", counts.probes);
     writer.value("pbkv_stale_messages_total", counts.stale_messages);
+    writer.value("pbkv_strange_messages_total", counts.strange_messages);
     writer.value("pbkv_records_adopted_total", counts.adopted_records);
     writer.value("pbkv_replication_lag_operations", measures.lag);
     let nanos = u64::try_from(measures.delay.as_nanos()).unwrap_or(u64::MAX);

@@ -45,6 +45,8 @@
 //! | `pbkv_keys` | gauge | | kv server | Keys in the store; at a joiner, those received so far. |
 //! | `pbkv_store_bytes` | gauge | | kv server | Bytes of text in all keys and values. |
 //! | `pbkv_log_bytes` | gauge | | kv server | Bytes of the operations that are remembered or wait, roughly. |
+//! | `pbkv_memory_bytes` | gauge | | kv server | Bytes that the copy takes, roughly: lists, sessions and log. |
+//! | `pbkv_memory_limit_bytes` | gauge | | kv server | Bytes that it may take, here and at the other copy (--max-memory); 0 without a limit. |
 //! | `pbkv_sessions` | gauge | | kv server | Sessions of clients. |
 //! | `pbkv_applied_operations` | gauge | | kv server | Number of the last operation that is applied. |
 //! | `pbkv_operations_total` | counter | kind, outcome | kv server | Requests answered. Done and missing were executed. |
@@ -53,6 +55,7 @@
 //! | `pbkv_retransmissions_total` | counter | message | kv server | Messages to the other copy sent again. |
 //! | `pbkv_probes_total` | counter | | kv server | Barriers and empty transfers sent because nothing was heard for a while. |
 //! | `pbkv_stale_messages_total` | counter | | kv server | Messages between servers that belong to another view, process, history or attempt. |
+//! | `pbkv_strange_messages_total` | counter | | both | Messages that only servers send, from where no server is known to be. |
 //! | `pbkv_records_adopted_total` | counter | | kv server | Records of the view server adopted. |
 //! | `pbkv_replication_lag_operations` | gauge | | kv server | Operations that are numbered and not acknowledged by the other copy. |
 //! | `pbkv_replication_lag_seconds` | gauge | | kv server | How long the oldest of them that was sent waits. |

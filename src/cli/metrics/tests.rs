@@ -5,6 +5,7 @@ use super::*;
 use crate::config::{Limits, Timing};
 use crate::protocol::counts::{Arrival, Fate, Kind};
 use crate::protocol::server::{self, Server, ServerConfig};
+use crate::protocol::sources::Sources;
 use crate::protocol::view_server::{self, ViewServer, ViewServerConfig};
 use crate::protocol::{Effect, Outbox};
 use crate::time::Timestamp;
@@ -30,6 +31,7 @@ fn kv(totals: &Totals) -> Page {
         view_server: "127.0.0.1:1".parse().unwrap(),
         advertise: None,
         limits: Limits::default(),
+        sources: Sources::Known,
     };
     let process = Server::new(Timestamp(1), config);
     kv_page(answer(process, server::Command::Measure), totals).unwrap()
@@ -37,7 +39,8 @@ fn kv(totals: &Totals) -> Page {
 
 fn view(totals: &Totals) -> Page {
     let hosts = [(ServerId::from("s1"), "127.0.0.1:2".parse().unwrap())].into();
-    let config = ViewServerConfig { incarnation: Incarnation(1), timing: Timing::default(), hosts };
+    let (incarnation, sources) = (Incarnation(1), Sources::Known);
+    let config = ViewServerConfig { incarnation, timing: Timing::default(), hosts, sources };
     let process = ViewServer::new(Timestamp(1), config, None);
     view_page(answer(process, view_server::Command::Measure), totals).unwrap()
 }
@@ -183,4 +186,48 @@ fn seconds_are_written_exactly() {
         let back = Duration::from_secs_f64(text.parse().unwrap());
         assert_eq!(back, Duration::from_nanos(nanos));
     }
+}
+
+/// Each metric with its labels, as `name{label="value",...}`, that a file asks for.
+fn asked_for(file: &str) -> Vec<(String, Vec<(String, String)>)> {
+    let text = file.replace("\\\"", "\"");
+    let found = text.match_indices("pbkv_").map(|(at, _)| {
+        let rest = &text[at..];
+        let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(rest.len());
+        let (name, rest) = rest.split_at(end);
+        let selector = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+        let labels = selector.map_or("", |(labels, _)| labels).split(',');
+        let labels = labels.filter_map(|label| {
+            let (name, value) = label.split_once('=')?;
+            Some((name.to_owned(), value.trim_matches(['~', '"']).to_owned()))
+        });
+        (name.to_owned(), labels.collect())
+    });
+    found.collect()
+}
+
+#[test]
+fn dashboard_and_alerts_ask_for_what_is_exported() {
+    let dashboard = include_str!("../../../scripts/grafana.json");
+    let _: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+    let alerts = include_str!("../../../scripts/alerts.yml");
+    let served = kv(&Totals::default()).text + &view(&Totals::default()).text;
+    for (name, labels) in [asked_for(dashboard), asked_for(alerts)].concat() {
+        let is_line = |line: &&str| {
+            line.strip_prefix(&*name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+        };
+        let lines: Vec<&str> = served.lines().filter(is_line).collect();
+        // Nobody is known to a view server that has just begun.
+        assert!(!lines.is_empty() || name == "pbkv_server_silence_seconds", "no {name}");
+        for (label, values) in labels {
+            for value in values.split('|') {
+                let pair = format!("{label}=\"{value}\"");
+                assert!(lines.iter().any(|line| line.contains(&pair)), "no {name} with {pair}");
+            }
+        }
+    }
+    assert!(asked_for(dashboard).len() > 20 && asked_for(alerts).len() > 10);
+    let rules =
+        |word: &str| alerts.lines().filter(|line| line.trim_start().starts_with(word)).count();
+    assert_eq!((rules("expr: "), rules("summary: ")), (rules("- alert: "), rules("- alert: ")));
 }

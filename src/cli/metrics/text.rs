@@ -99,6 +99,10 @@ pub const METRICS: &[Metric] = &[
         "Bytes of text in all keys and values."),
     metric("pbkv_log_bytes", Type::Gauge, &[], Owner::Kv,
         "Bytes of the operations that are remembered or wait, roughly."),
+    metric("pbkv_memory_bytes", Type::Gauge, &[], Owner::Kv,
+        "Bytes that the copy takes, roughly: lists, sessions and log."),
+    metric("pbkv_memory_limit_bytes", Type::Gauge, &[], Owner::Kv,
+        "Bytes that it may take, here and at the other copy (--max-memory); 0 without a limit."),
     metric("pbkv_sessions", Type::Gauge, &[], Owner::Kv,
         "Sessions of clients."),
     metric("pbkv_applied_operations", Type::Gauge, &[], Owner::Kv,
@@ -115,6 +119,8 @@ pub const METRICS: &[Metric] = &[
         "Barriers and empty transfers sent because nothing was heard for a while."),
     metric("pbkv_stale_messages_total", Type::Counter, &[], Owner::Kv,
         "Messages between servers that belong to another view, process, history or attempt."),
+    metric("pbkv_strange_messages_total", Type::Counter, &[], Owner::Both,
+        "Messages that only servers send, from where no server is known to be."),
     metric("pbkv_records_adopted_total", Type::Counter, &[], Owner::Kv,
         "Records of the view server adopted."),
     metric("pbkv_replication_lag_operations", Type::Gauge, &[], Owner::Kv,
@@ -205,7 +211,9 @@ impl Writer {
             ("unknown_type", counters.dropped_unknown_type),
             ("unchecked", counters.dropped_unchecked),
             ("too_large", counters.dropped_too_large),
+            ("unproven", counters.dropped_unproven),
             ("send_failed", totals.unsent),
+            ("shed", totals.shed),
         ];
         self.by_word("pbkv_datagrams_dropped_total", dropped);
         let seal = &totals.seal;

@@ -29,6 +29,7 @@ pub fn page(answer: Answer, totals: &Totals) -> Option<Page> {
     writer.value("pbkv_view_epoch", status.shown.view.epoch.0);
     writer.transport(totals);
 
+    writer.value("pbkv_strange_messages_total", counts.strange_messages);
     let phases = [("recovering", None), ("proposed", Some(Phase::Proposed))];
     let phases = phases.into_iter().chain([("active", Some(Phase::Active))]);
     writer

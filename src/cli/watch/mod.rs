@@ -20,17 +20,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
+use rustix::process::Signal;
+use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::picture::Picture;
 use self::probe::Probe;
 use self::screen::Screen;
-use crate::cli::bench::Connection;
 use crate::cli::client_answer::Form;
+use crate::cli::editor::stop_after;
 use crate::cli::flags::{parse_address, parse_time};
-use crate::cli::setup::{self, HostsFile};
+use crate::cli::setup::Connection;
 use crate::cli::style::{Style, is_dumb};
 use crate::cli::{CliError, runtime};
 use crate::protocol::seal::Keyring;
@@ -82,11 +83,8 @@ pub fn run(words: &[String], form: Form, connection: Connection) -> Result<ExitC
         Ok(flags) => flags,
         Err(error) => return Ok(super::tell_usage(&error)),
     };
-    let hosts = HostsFile::from_environment(flags.hosts.clone().or(connection.hosts));
-    let view_server =
-        flags.view_server.or(connection.view_server.filter(|_| flags.hosts.is_none()));
-    let view_server = setup::client(&hosts, view_server)?;
-    let keys = setup::keys(flags.key_file.clone().or(connection.key_file))?;
+    let view_server = connection.whom(flags.hosts.clone(), flags.view_server)?;
+    let keys = connection.keys(flags.key_file.clone())?;
     let form = if flags.json { Form::Json } else { form };
     runtime()?.block_on(watch(&flags, form, view_server, keys))
 }
@@ -121,6 +119,34 @@ impl Output {
     }
 }
 
+/// What a person asks of a program by a key, and the terminal must be given back for.
+enum Job {
+    Stop,
+    Quit,
+}
+
+/// None where there is no screen.
+struct JobSignals(Option<(unix::Signal, unix::Signal)>);
+
+impl JobSignals {
+    fn for_screen(output: &Output) -> Result<JobSignals, CliError> {
+        let of =
+            |kind: Signal| signal(SignalKind::from_raw(kind.as_raw())).map_err(CliError::failed);
+        Ok(JobSignals(match output {
+            Output::Screen(_) => Some((of(Signal::TSTP)?, of(Signal::QUIT)?)),
+            Output::Lines | Output::Objects => None,
+        }))
+    }
+
+    async fn next(&mut self) -> Job {
+        let Some((stop, quit)) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = stop.recv() => Job::Stop,
+            _ = quit.recv() => Job::Quit,
+        }
+    }
+}
+
 async fn watch(
     flags: &Flags,
     form: Form,
@@ -147,6 +173,7 @@ async fn watch(
     let mut picture = Picture::new(view_server);
     let mut output = Output::choose(form);
     let mut keys = screen::keys(&output)?;
+    let mut job = JobSignals::for_screen(&output)?;
     let mut shown = 0;
     loop {
         tokio::select! {
@@ -154,6 +181,17 @@ async fn watch(
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
             Some(()) = keys.recv() => return Ok(ExitCode::SUCCESS),
+            asked = job.next() => match asked {
+                Job::Quit => return Ok(ExitCode::from(128 + 3)),
+                Job::Stop => {
+                    // Not drawn on any more; the screen is opened anew when the process goes on.
+                    if stop_after(|| output = Output::Lines) {
+                        output = Output::choose(form);
+                    }
+                    ticks.reset_immediately();
+                    continue;
+                }
+            },
             _ = ticks.tick() => {}
         }
         look(&observer, &mut picture, flags.interval.min(ANSWER_WITHIN)).await;

@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::probe::Reads;
-use crate::protocol::status::{ClusterStatus, CopyStatus, ServerLine, Status};
+use crate::protocol::counts::BOUNDS;
+use crate::protocol::status::{ClusterStatus, CopyStatus, ServerLine, Status, Work};
 use crate::time::Timestamp;
 use crate::types::{Incarnation, ServerId};
 
@@ -50,6 +51,51 @@ impl Transfer {
     }
 }
 
+/// Operations a second, as far as they are known.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(super) struct Rates {
+    /// Answered by the primary.
+    pub(super) reads: Option<f64>,
+    /// Applied, whoever was primary.
+    pub(super) writes: Option<f64>,
+}
+
+impl Rates {
+    /// All operations; none if nothing is known.
+    pub(super) fn sum(&self) -> Option<f64> {
+        let known = self.reads.is_some() || self.writes.is_some();
+        known.then(|| self.reads.unwrap_or(0.0) + self.writes.unwrap_or(0.0))
+    }
+}
+
+/// What one process did in some time.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Served {
+    pub(super) reads: Option<Work>,
+    pub(super) writes: Option<Work>,
+}
+
+/// A time, as far as a histogram can tell it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Took {
+    /// No longer than this, in microseconds.
+    Within(u64),
+    /// Longer than the histogram can say.
+    Longer,
+}
+
+/// How long this share of the operations took.
+pub(super) fn quantile(work: &Work, share: f64) -> Option<Took> {
+    let all: u64 = work.buckets.iter().sum();
+    let wanted = (all as f64 * share).ceil().max(1.0) as u64;
+    let mut sum = 0;
+    let found = work.buckets.iter().position(|bucket| {
+        sum += bucket;
+        sum >= wanted
+    })?;
+    Some(BOUNDS.get(found).map_or(Took::Longer, |nanos| Took::Within(nanos / 1000)))
+}
+
 /// One server, as far as anybody knows.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct Server {
@@ -69,8 +115,10 @@ pub(super) struct Picture {
     pub(super) cluster: Option<Word<ClusterStatus>>,
     pub(super) servers: BTreeMap<ServerId, Server>,
     pub(super) reads: Reads,
-    /// Writes a second, the newest last; none where it is not known.
-    pub(super) writes: VecDeque<Option<f64>>,
+    /// Operations a second, the newest last.
+    pub(super) rates: VecDeque<Rates>,
+    /// What the primary did since the tick before.
+    pub(super) served: Served,
     /// The primary's last count of operations.
     counted: Option<(Incarnation, u64, Timestamp)>,
     /// When everybody was asked last.
@@ -85,7 +133,8 @@ impl Picture {
             cluster: None,
             servers: BTreeMap::new(),
             reads: Reads::default(),
-            writes: VecDeque::new(),
+            rates: VecDeque::new(),
+            served: Served::default(),
             counted: None,
             asked: Timestamp::ZERO,
             now: Timestamp::ZERO,
@@ -142,7 +191,7 @@ impl Picture {
         self.reads = reads;
         let counted =
             self.primary().map(|word| (word.said.incarnation, word.said.operations.0, word.at));
-        let rate = match (self.counted, counted) {
+        let writes = match (self.counted, counted) {
             // Another primary goes on with the same numbers: what it adds was written meanwhile.
             (Some((_, before, then)), Some((_, count, at))) if at > then => {
                 let seconds = at.since(then).as_secs_f64();
@@ -153,10 +202,28 @@ impl Picture {
         if counted.is_some() {
             self.counted = counted;
         }
-        if self.writes.len() >= TICKS {
-            self.writes.pop_front();
+        let (served, seconds) = self.work_of_primary().unzip();
+        self.served = served.unwrap_or_default();
+        let reads = self.served.reads.as_ref().zip(seconds);
+        let reads = reads.map(|(work, seconds)| work.done as f64 / seconds);
+        if self.rates.len() >= TICKS {
+            self.rates.pop_front();
         }
-        self.writes.push_back(rate);
+        self.rates.push_back(Rates { reads, writes });
+    }
+
+    /// What the primary did for clients between its last two words, and in how many seconds. As
+    /// soon as a backup took over, its words as a backup tell.
+    fn work_of_primary(&self) -> Option<(Served, f64)> {
+        let word = self.primary()?;
+        let former = self.servers.get(&word.said.id)?.former.as_ref()?;
+        let is_same = former.said.incarnation == word.said.incarnation && word.at > former.at;
+        let (now, then) = word.said.load.as_ref().zip(former.said.load.as_ref())?;
+        is_same.then(|| {
+            let (reads, writes) = (now.reads.since(&then.reads), now.writes.since(&then.writes));
+            let served = Served { reads: Some(reads), writes: Some(writes) };
+            (served, word.at.since(former.at).as_secs_f64())
+        })
     }
 
     /// What the view server says, if that is news.
@@ -219,7 +286,7 @@ impl Picture {
 pub(super) mod tests {
     use super::*;
     use crate::config::Timing;
-    use crate::protocol::status::ChangeLine;
+    use crate::protocol::status::{ChangeLine, Load};
     use crate::protocol::view::{Micros, Phase};
     use crate::types::{Epoch, OperationNumber, ViewId};
 
@@ -267,6 +334,9 @@ pub(super) mod tests {
     }
 
     fn copy(number: u16, role: &str, keys: usize, operations: u64) -> Status {
+        // Three reads a write; most of both are fast.
+        let work = |done: u64| Work { done, buckets: vec![0, done * 9 / 10, 0, done / 10] };
+        let load = Some(Load { reads: work(3 * operations), writes: work(operations) });
         Status::Server(Box::new(CopyStatus {
             id: ServerId::from(&*format!("s{number}")),
             incarnation: Incarnation(0xabc0 + u64::from(number)),
@@ -276,6 +346,7 @@ pub(super) mod tests {
             synced: true,
             keys,
             operations: OperationNumber(operations),
+            load,
         }))
     }
 
@@ -319,12 +390,42 @@ pub(super) mod tests {
     #[test]
     fn rates_come_from_two_ticks() {
         let picture = sample();
-        assert_eq!(picture.writes, [None, Some(500.0)]);
+        let rates = Rates { reads: Some(1500.0), writes: Some(500.0) };
+        assert_eq!(picture.rates, [Rates::default(), rates]);
+        assert_eq!((rates.sum(), Rates::default().sum()), (Some(2000.0), None));
+        let writes = picture.served.writes.as_ref().unwrap();
+        assert_eq!((writes.done, quantile(writes, 0.5)), (500, Some(Took::Within(25))));
+        assert_eq!(quantile(writes, 0.99), Some(Took::Within(100)));
         let transfer = picture.transfer(&picture.servers[&ServerId::from("s2")]).unwrap();
         assert_eq!((transfer.percent(), transfer.rate), (40, Some(300.0)));
         assert_eq!(transfer.remaining(), Some(2.0));
         assert_eq!(picture.lag(&picture.servers[&ServerId::from("s2")]), Some(510));
         assert_eq!(picture.lag(&picture.servers[&ServerId::from("s1")]), None);
+    }
+
+    #[test]
+    fn a_quantile_is_the_bound_of_its_bucket() {
+        let work = |buckets: &[u64]| Work { done: 0, buckets: buckets.to_vec() };
+        assert_eq!(quantile(&work(&[]), 0.5), None);
+        assert_eq!(quantile(&work(&[0, 0]), 0.5), None);
+        assert_eq!(quantile(&work(&[1, 1]), 0.5), Some(Took::Within(10)));
+        assert_eq!(quantile(&work(&[1, 1]), 0.51), Some(Took::Within(25)));
+        let mut last = [0; BOUNDS.len() + 1];
+        last[BOUNDS.len()] = 1;
+        assert_eq!(quantile(&work(&last), 0.01), Some(Took::Longer));
+    }
+
+    #[test]
+    fn what_another_process_has_done_is_no_rate() {
+        let mut picture = sample();
+        let later = picture.now + SECOND;
+        picture.begin_tick(later);
+        let Status::Server(mut said) = copy(1, "primary", 1000, 9000) else { panic!() };
+        said.incarnation = Incarnation(1);
+        picture.take(later, address(1), Status::Server(said), None);
+        picture.end_tick(later, Reads::default());
+        assert_eq!(picture.rates.back().unwrap().reads, None);
+        assert_eq!(picture.served, Served::default());
     }
 
     #[test]

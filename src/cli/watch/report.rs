@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::picture::Picture;
-use super::screen::{duration, micros};
+use super::picture::{Picture, Rates, Took, quantile};
+use super::screen::{duration, micros, took};
 use crate::cli::terminal::printable;
+use crate::protocol::status::Work;
 use crate::protocol::view::Phase;
 
 /// One line a picture.
@@ -30,12 +31,22 @@ pub(super) fn lines(picture: &Picture) -> String {
             let _ = write!(line, " lag {lag}");
         }
     }
-    if let Some(Some(rate)) = picture.writes.back() {
-        let _ = write!(line, ", writes/s {rate:.0}");
+    if let Some(Rates { reads, writes }) = picture.rates.back() {
+        for (name, rate) in [("writes", writes), ("reads", reads)] {
+            if let Some(rate) = rate {
+                let _ = write!(line, ", {name}/s {rate:.0}");
+            }
+        }
+    }
+    for (name, work) in [("writes", &picture.served.writes), ("reads", &picture.served.reads)] {
+        let quantile = |share| work.as_ref().and_then(|work| quantile(work, share));
+        if let Some((p50, p99)) = quantile(0.5).zip(quantile(0.99)) {
+            let _ = write!(line, ", {name} there p50 {} p99 {}", took(p50), took(p99));
+        }
     }
     let reads = &picture.reads;
     if let (Some(p50), Some(p99)) = (reads.p50, reads.p99) {
-        let _ = write!(line, ", reads p50 {} p99 {}", micros(p50), micros(p99));
+        let _ = write!(line, ", reads from here p50 {} p99 {}", micros(p50), micros(p99));
     }
     if reads.failed > 0 {
         let _ = write!(line, ", {} reads failed", reads.failed);
@@ -102,6 +113,7 @@ pub(super) fn object(picture: &Picture) -> String {
         cluster.changes.iter().map(change).collect::<Vec<_>>()
     });
     let reads = &picture.reads;
+    let rates = picture.rates.back().copied().unwrap_or_default();
     json!({
         "view": cluster.map(|cluster| cluster.view.number),
         "epoch": cluster.map(|cluster| cluster.view.epoch.0),
@@ -111,7 +123,13 @@ pub(super) fn object(picture: &Picture) -> String {
         "waiting": cluster.and_then(|cluster| cluster.waiting.as_ref()),
         "view_server": view_server,
         "servers": servers,
-        "writes_per_second": picture.writes.back().copied().flatten(),
+        "operations_per_second": rates.sum(),
+        "reads_per_second": rates.reads,
+        "writes_per_second": rates.writes,
+        "at_primary": {
+            "reads": picture.served.reads.as_ref().map(work),
+            "writes": picture.served.writes.as_ref().map(work),
+        },
         "reads": {
             "done": reads.done, "failed": reads.failed, "p50_us": reads.p50,
             "p90_us": reads.p90, "p99_us": reads.p99, "max_us": reads.max,
@@ -120,6 +138,15 @@ pub(super) fn object(picture: &Picture) -> String {
         "changes": changes,
     })
     .to_string()
+}
+
+/// Times are the bounds of a histogram, and none beyond its last one.
+fn work(work: &Work) -> Value {
+    let within = |share| match quantile(work, share) {
+        Some(Took::Within(micros)) => Some(micros),
+        Some(Took::Longer) | None => None,
+    };
+    json!({ "done": work.done, "p50_us": within(0.5), "p90_us": within(0.9), "p99_us": within(0.99) })
 }
 
 pub(super) fn phase(phase: Phase) -> &'static str {
@@ -139,7 +166,8 @@ mod tests {
         assert_eq!(
             lines(&sample()),
             "view 1.6 primary s1 backup none, s1 primary, s2 joining 40% lag 510, s3 -, \
-             writes/s 500, reads p50 120us p99 900us, waiting for s2 to receive the state"
+             writes/s 500, reads/s 1500, writes there p50 <=25us p99 <=100us, \
+             reads there p50 <=25us p99 <=100us, reads from here p50 120us p99 900us, waiting for s2 to receive the state"
         );
     }
 
@@ -152,6 +180,14 @@ mod tests {
         assert_eq!(object["servers"]["s3"]["last_pong_us"], 7_000_000);
         assert_eq!(object["changes"][0]["reason"], "s3 does not answer");
         assert_eq!(object["reads"]["p99_us"], 900);
+        assert_eq!(
+            (&object["operations_per_second"], &object["reads_per_second"]),
+            (&json!(2000.0), &json!(1500.0))
+        );
+        assert_eq!(
+            object["at_primary"]["reads"],
+            json!({"done": 1500, "p50_us": 25, "p90_us": 25, "p99_us": 100})
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwins
 use tokio::sync::mpsc;
 
 use super::Output;
-use super::picture::{Picture, Server};
+use super::picture::{Picture, Server, Took, quantile};
 use super::report::phase;
 use crate::cli::CliError;
 use crate::cli::blame::width;
@@ -62,19 +62,25 @@ impl Screen {
         let size = tcgetwinsize(std::io::stdout()).ok().filter(|size| size.ws_col > 0);
         let (columns, height) =
             size.map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
+        self.write(&self.drawn(rows(picture, every, columns), columns, height))
+    }
+
+    /// What draws these rows in a window of this size.
+    fn drawn(&self, rows: Vec<Row>, columns: usize, height: usize) -> String {
         let mut text = String::from("\x1b[H");
-        let rows = rows(picture, every, columns);
-        let last = rows.len().min(height);
-        for (at, (look, row)) in rows.into_iter().take(last).enumerate() {
-            text.push_str(&self.paint(look, &cut(&row, columns)));
-            text.push_str("\x1b[K");
+        for (at, (look, row)) in rows.into_iter().take(height).enumerate() {
             // An end of line in the last row would scroll.
-            if at + 1 < last {
+            if at > 0 {
                 text.push_str("\r\n");
             }
+            // Cleared first: behind a row that fills its line, its last character would go.
+            text.push_str("\x1b[K");
+            text.push_str(&self.paint(look, &cut(&row, columns)));
+            if at + 1 == height {
+                return text;
+            }
         }
-        text.push_str("\x1b[J");
-        self.write(&text)
+        text + "\r\n\x1b[J"
     }
 
     fn paint(&self, look: Look, row: &str) -> String {
@@ -119,6 +125,7 @@ fn rows(picture: &Picture, every: Duration, columns: usize) -> Vec<Row> {
     let mut rows = heading(picture, every, columns);
     rows.push((Look::Plain, String::new()));
     rows.push((Look::Plain, load(picture)));
+    rows.push((Look::Plain, served(picture)));
     rows.push((Look::Plain, reads(picture)));
     rows.push((Look::Plain, String::new()));
     let titles =
@@ -180,7 +187,7 @@ fn heading(picture: &Picture, every: Duration, columns: usize) -> Vec<Row> {
     let note = format!("every {}   q leaves", duration(every));
     let space = columns.saturating_sub(width(&text) + width(&note)).max(3);
     rows.push((Look::Strong, format!("{text}{}{note}", " ".repeat(space))));
-    rows.push(match (told, &picture.cluster) {
+    let (look, text) = match (told, &picture.cluster) {
         (Some(cluster), _) => match &cluster.waiting {
             Some(waiting) if cluster.primary.is_none() => {
                 (Look::Bad, printable(waiting).into_owned())
@@ -198,14 +205,50 @@ fn heading(picture: &Picture, every: Duration, columns: usize) -> Vec<Row> {
         (None, None) => {
             (Look::Bad, format!("the view server at {} does not answer", picture.view_server))
         }
-    });
+    };
+    // What to do about it stands at the end.
+    rows.extend(wrapped(&text, columns).into_iter().map(|row| (look, row)));
+    rows
+}
+
+/// A text in rows that fit, broken between words where it can be.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut rows = vec![String::new()];
+    for word in text.split(' ') {
+        let row = rows.last_mut().expect("there is one from the start");
+        if row.is_empty() || width(row) + 1 + width(word) <= columns {
+            row.push_str(if row.is_empty() { "" } else { " " });
+            row.push_str(word);
+        } else {
+            rows.push(word.to_owned());
+        }
+    }
     rows
 }
 
 fn load(picture: &Picture) -> String {
-    let rate = picture.writes.back().copied().flatten();
-    let rate = rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"));
-    format!("writes/s {rate:>8}  {}", sparkline(picture.writes.iter().copied()))
+    let shown =
+        |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"));
+    let rates = picture.rates.back().copied().unwrap_or_default();
+    let parts = format!("({} reads, {} writes)", shown(rates.reads), shown(rates.writes));
+    let line = sparkline(picture.rates.iter().map(|rates| rates.sum()));
+    format!("operations/s {:>8}  {parts:<32} {line}", shown(rates.sum()))
+}
+
+/// How long operations took at the primary.
+fn served(picture: &Picture) -> String {
+    let mut text = String::from("at the primary: ");
+    for (name, work) in [(" reads", &picture.served.reads), ("   writes", &picture.served.writes)] {
+        let quantile = |share| work.as_ref().and_then(|work| quantile(work, share));
+        let shown = |share| quantile(share).map_or_else(|| "-".to_owned(), took);
+        text.push_str(&format!(
+            "{name} p50 {}  p90 {}  p99 {}",
+            shown(0.5),
+            shown(0.9),
+            shown(0.99)
+        ));
+    }
+    text
 }
 
 fn reads(picture: &Picture) -> String {
@@ -305,6 +348,14 @@ fn cut(row: &str, columns: usize) -> String {
         .collect()
 }
 
+/// `<=250us`
+pub(super) fn took(took: Took) -> String {
+    match took {
+        Took::Within(bound) => format!("<={}", micros(bound)),
+        Took::Longer => "longer".to_owned(),
+    }
+}
+
 /// `850us`, `1.2ms`, `3.4s`
 pub(super) fn micros(micros: u64) -> String {
     duration(Duration::from_micros(micros))
@@ -336,8 +387,12 @@ mod tests {
         assert!(text[0].starts_with("view 1.6 active   primary s1   backup none   "), "{text:#?}");
         assert!(text[0].ends_with("every 1.0s   q leaves") && text[0].len() == 100, "{text:#?}");
         assert_eq!(rows[1], (Look::Doubtful, "waiting for s2 to receive the state".to_owned()));
-        assert!(text[3].contains("writes/s      500   █"), "{text:#?}");
-        assert!(text[4].contains("p50 120us  p90 200us  p99 900us  max 1.5ms"), "{text:#?}");
+        let load = "operations/s     2000  (1500 reads, 500 writes)          █";
+        assert!(text[3].starts_with(load), "{text:#?}");
+        let served =
+            "at the primary:  reads p50 <=25us  p90 <=25us  p99 <=100us   writes p50 <=25us";
+        assert!(text[4].starts_with(served), "{text:#?}");
+        assert!(text[5].contains("p50 120us  p90 200us  p99 900us  max 1.5ms"), "{text:#?}");
         let joins = "  [########------------] 40% 400 of 1000 keys, 300 keys/s, 2.0s left";
         assert!(text.contains(&joins), "{text:#?}");
         let lost = rows.iter().find(|(_, row)| row.starts_with("s3 ")).unwrap();
@@ -353,6 +408,24 @@ mod tests {
     fn nothing_is_wider_than_the_window() {
         assert_eq!(cut("a\u{4e16}b", 3), "a\u{4e16}");
         assert_eq!(cut("a\u{4e16}b", 2), "a");
+    }
+
+    #[test]
+    fn what_is_waited_for_is_broken_between_words() {
+        let text = "waiting for s2; type reset";
+        assert_eq!(wrapped(text, 15), ["waiting for s2;", "type reset"]);
+        assert_eq!(wrapped(text, 26), [text]);
+        assert_eq!(wrapped("unbreakable", 3), ["unbreakable"]);
+        assert_eq!(wrapped("", 3), [""]);
+    }
+
+    #[test]
+    fn what_fills_the_window_is_not_cut_by_clearing_the_rest() {
+        let screen = Screen { style: Style::PLAIN, kept: None };
+        let rows = |count: usize| vec![(Look::Plain, "abcd".to_owned()); count];
+        assert_eq!(screen.drawn(rows(1), 3, 2), "\x1b[H\x1b[Kabc\r\n\x1b[J");
+        assert_eq!(screen.drawn(rows(3), 3, 2), "\x1b[H\x1b[Kabc\r\n\x1b[Kabc");
+        std::mem::forget(screen);
     }
 
     #[test]

@@ -82,6 +82,10 @@ impl ClientProcess {
                 let failure = Failure::not_executed(FailureReason::Overflow);
                 self.on_written(now, id, purpose, Err(failure), outbox)
             }
+            Outcome::OutOfMemory => {
+                let failure = Failure::not_executed(FailureReason::OutOfMemory);
+                self.on_written(now, id, purpose, Err(failure), outbox)
+            }
             Outcome::Length(length) => match self.wanted(purpose) {
                 Some((ticket, Wanted::Length(_))) => {
                     self.complete_read(now, id, ticket, Completed::Length(length), outbox)
@@ -103,9 +107,7 @@ impl ClientProcess {
                 Some(_) | None => false,
             },
             Outcome::Snapshot(page) => match self.wanted(purpose) {
-                Some((ticket, Wanted::Snapshot(_)))
-                    if !page.parts.is_empty() || page.next.is_none() =>
-                {
+                Some((ticket, Wanted::Snapshot(_))) => {
                     let completed = Completed::Snapshot(Box::new(page));
                     self.complete_read(now, id, ticket, completed, outbox)
                 }

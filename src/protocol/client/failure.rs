@@ -80,6 +80,8 @@ pub enum FailureReason {
     NotANumber,
     /// The number that was to be incremented would exceed 64 bits.
     Overflow,
+    /// A server has reached its limit of memory.
+    OutOfMemory,
     /// All lists cannot be read as they were at the instant of the first page.
     NoSnapshot(SnapshotRefusal),
     /// The client was closed.
@@ -147,6 +149,10 @@ impl fmt::Display for FailureReason {
             FailureReason::NotANumber => f.write_str(
                 "the list is not one decimal number between -9223372036854775808 and \
                  9223372036854775807",
+            ),
+            FailureReason::OutOfMemory => f.write_str(
+                "a server has reached its limit of memory (--max-memory); what makes the store no \
+                 larger is executed, such as a remove",
             ),
             FailureReason::NoSnapshot(SnapshotRefusal::Gone) => f.write_str(
                 "the primary does not keep that snapshot any more: another server is primary now, \

@@ -139,10 +139,10 @@ impl Gathering {
         if pages.len() != expected {
             return None;
         }
-        let alone = expected == 1;
+        let alone = matches!(wanted, Wanted::List(_));
         let part = |page: Option<Page>| match page {
             None => Some(Part::Complete(None)),
-            // Among several, there may be no room left for the first element of a list.
+            // With `mget`, there may be no room for the first element of a list.
             Some(page) if alone && page.values.is_empty() && page.end > 0 => None,
             Some(page) => Assembly::begin(page),
         };

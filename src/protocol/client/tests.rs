@@ -157,6 +157,7 @@ impl Bench {
                     | Outcome::Mismatch(_)
                     | Outcome::NotANumber
                     | Outcome::Overflow
+                    | Outcome::OutOfMemory
             )
             && let Some(Request { ask: Ask::Write { origin, .. }, .. }) = self.frozen.get(id)
         {

@@ -8,7 +8,8 @@ use crate::kv::snapshot::{Part, Position};
 use crate::kv::transfer::Item;
 use crate::protocol::message::*;
 use crate::protocol::status::{
-    ChangeLine, ClusterStatus, CopyStatus, ServerLine, Status, StatusReply, StatusRequest,
+    ChangeLine, ClusterStatus, CopyStatus, Load, ServerLine, Status, StatusReply, StatusRequest,
+    Work,
 };
 use crate::protocol::view::{Member, Micros, Phase, Record, Shown, Stamp, View};
 use crate::types::{
@@ -146,9 +147,14 @@ fn samples() -> Vec<Message> {
             digest: u64::MAX,
             received: OperationNumber(2),
             barrier: 3,
+            memory_max: None,
         }),
         Message::NewerView(NewerView { to: Incarnation(4), record: record() }.into()),
-        Message::Offer(Offer { link: link(), copy: Some((OperationNumber(8), 9)) }),
+        Message::Offer(Offer {
+            link: link(),
+            copy: Some((OperationNumber(8), 9)),
+            memory_max: Some(1 << 30),
+        }),
         Message::Verdict(Verdict { link: link(), keep: false }),
         Message::TransferAck(TransferAck { link: link(), sequence: 4, probe: 2, diverged: true }),
         Message::ViewRequest(ViewRequest { client: Incarnation(1), id: RequestId(2), fresh: true }),
@@ -300,6 +306,7 @@ fn samples() -> Vec<Message> {
         Outcome::Mismatch(u64::MAX),
         Outcome::NotANumber,
         Outcome::Overflow,
+        Outcome::OutOfMemory,
         Outcome::Length(0),
         Outcome::Keys(KeysPage { keys: vec![Key::from(NASTY)], more: true }),
         Outcome::Snapshot(SnapshotPage {
@@ -371,6 +378,10 @@ fn statuses() -> [Status; 2] {
         synced: true,
         keys: 4,
         operations: OperationNumber(5),
+        load: Some(Load {
+            reads: Work { done: 7, buckets: vec![0, 7] },
+            writes: Work { done: 1, buckets: vec![] },
+        }),
     };
     [Status::ViewServer(Box::new(cluster)), Status::Server(Box::new(copy))]
 }

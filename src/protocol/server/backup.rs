@@ -152,6 +152,7 @@ impl Backup {
             digest: self.replica.digest(),
             received: self.received,
             barrier: self.barrier,
+            memory_max: None,
         })
     }
 

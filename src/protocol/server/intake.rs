@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 
 use crate::config::Limits;
 use crate::kv::command::{Command, Key, Operation, OperationResult, Origin};
+use crate::kv::memory;
 use crate::kv::replica::{Applied, Replica};
 use crate::kv::session::Standing;
 use crate::protocol::Outbox;
@@ -112,6 +113,7 @@ impl Asker {
                         primary: shown.primary.as_ref().map(|primary| primary.id.clone()),
                         primary_address: shown.primary.map(|primary| primary.address),
                     }),
+                    Outcome::OutOfMemory => plain_failure(FailReason::OutOfMemory, view, None),
                     Outcome::Busy | Outcome::GenerationChanged | Outcome::SessionExpired => {
                         plain_failure(FailReason::Busy, view, None)
                     }
@@ -127,6 +129,25 @@ impl Asker {
 pub fn plain_failure(reason: FailReason, view: ViewId, detail: Option<String>) -> Message {
     let number = view.number;
     Message::Fail(Fail { reason, detail, number, primary: None, primary_address: None })
+}
+
+/// Memory that a copy may take here and at the other end, and what is taken beside the copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// The smallest limit that is known; none without one.
+    pub limit: Option<usize>,
+    /// Bytes that are kept for the reader of a snapshot.
+    pub besides: usize,
+}
+
+impl Room {
+    /// Whether the command may be executed: what makes the store no larger always may.
+    #[must_use]
+    pub fn has(self, command: &Command, replica: &Replica) -> bool {
+        let Some(limit) = self.limit else { return true };
+        let growth = memory::growth(replica.store(), command);
+        growth == 0 || replica.memory() + self.besides + growth <= limit
+    }
 }
 
 /// What becomes of a write that has arrived.
@@ -197,6 +218,7 @@ impl Intake {
         command: Command,
         asker: Asker,
         limits: &Limits,
+        room: Room,
         replica: &mut Replica,
     ) -> Reception {
         let command_fits = command.check(limits).is_ok();
@@ -221,19 +243,21 @@ impl Intake {
         }
         if origin.number > turn.logged.next() {
             let in_window = origin.number.0 - executed.0 <= limits.session_window;
-            let size = command.size();
             if turn.early.contains_key(&origin.number) {
                 return Reception::Repeated;
             }
-            if in_window && self.early_bytes + size <= limits.backlog_bytes {
-                self.early_bytes += size;
-                turn.early.insert(origin.number, (origin, command, asker));
+            if in_window {
+                self.keep_early(origin, command, asker, limits.backlog_bytes);
             }
             return Reception::Waits;
         }
         let mut next = Some((origin, command, asker));
         while let Some((origin, command, asker)) = next {
             turn.logged = origin.number;
+            // Refused as the result of its own number, which is replicated like any other:
+            // 1. a copy of the request is delayed .. 2. another one is refused, and the client
+            // says "not executed" .. 3. there is room again .. 4. the first copy would be executed.
+            let command = if room.has(&command, replica) { command } else { Command::Refused };
             let number = replica.push(Operation::Write { origin: Some(origin), command });
             self.askers.push(number, asker);
             next = turn.early.remove(&turn.logged.next());
@@ -242,6 +266,25 @@ impl Intake {
             }
         }
         Reception::Waits
+    }
+
+    /// Keeps what came before its turn. Where there is no room, the oldest sessions make it: one of
+    /// them may belong to a client that died between two requests, and its gap is never filled.
+    fn keep_early(&mut self, origin: Origin, command: Command, asker: Asker, limit: usize) {
+        let size = command.size();
+        let others = self.turns.iter_mut().filter(|(session, _)| **session != origin.session);
+        for (_, turn) in others {
+            if self.early_bytes + size <= limit {
+                break;
+            }
+            let early = std::mem::take(&mut turn.early);
+            self.early_bytes -= early.values().map(|(_, command, _)| command.size()).sum::<usize>();
+        }
+        if self.early_bytes + size <= limit {
+            self.early_bytes += size;
+            let turn = self.turns.entry(origin.session).or_default();
+            turn.early.insert(origin.number, (origin, command, asker));
+        }
     }
 
     /// An operation was applied: forgets what was pending of it. Returns who waits for it, and the
@@ -280,6 +323,7 @@ fn outcome(result: OperationResult) -> Outcome {
         OperationResult::Mismatch(length) => Outcome::Mismatch(length),
         OperationResult::NotANumber => Outcome::NotANumber,
         OperationResult::Overflow => Outcome::Overflow,
+        OperationResult::OutOfMemory => Outcome::OutOfMemory,
         OperationResult::SessionExpired => Outcome::SessionExpired,
     }
 }

@@ -42,7 +42,7 @@ pub struct Membership {
     refusing: Option<Timestamp>,
     /// Timing, as the view server says; the default before it is heard.
     timing: Timing,
-    /// When a ping of the view server last arrived.
+    /// When a ping last arrived that names a recent pong of this process.
     heard: Option<Timestamp>,
     announce_at: Timestamp,
     announces: u32,
@@ -192,10 +192,12 @@ impl Membership {
             .refusing
             .is_some_and(|since| now.since(since) >= self.timing.dead_after() * PATIENCE);
         let is_free = ping.record.as_ref().is_some_and(|record| !record.rests_on(me));
-        // A copy is given up only for a record of its own history that is as new as its own.
+        // A copy is given up only for a record of its own history that is as new as its own, and
+        // that no promise keeps it from adopting: whoever the promise was for may have counted it.
         let is_behind = |record: &Record| {
             self.record.as_ref().is_some_and(|known| known.history == record.history)
                 && Some(record.stamp()) >= self.stamp()
+                && record.view.id.epoch >= self.promised
         };
         let may_forget = !holds_copy || ping.record.as_ref().is_some_and(is_behind);
         let begin_again = if !is_free {

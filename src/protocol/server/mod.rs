@@ -38,8 +38,8 @@ use crate::config::Limits;
 use crate::kv::replica::Replica;
 use crate::protocol::counts::{Arrival, Fate};
 use crate::protocol::message::{
-    ClientRequest, Link, Message, NewerView, Outcome, Ping, ProbeAnswer, Replicate, Report,
-    ReportKind, ViewReply,
+    Ack, ClientRequest, Link, Message, NewerView, Offer, Outcome, Ping, ProbeAnswer, Replicate,
+    Report, ReportKind, Speaker, ViewReply,
 };
 use crate::protocol::server::backup::Backup;
 use crate::protocol::server::intake::{Asker, plain_failure};
@@ -47,6 +47,7 @@ use crate::protocol::server::membership::{Membership, Why};
 use crate::protocol::server::plain::{PlainRequest, plain_kind, plain_request};
 use crate::protocol::server::primary::{Primary, Scope};
 use crate::protocol::server::state_transfer::Joining;
+use crate::protocol::sources::{self, Sources};
 use crate::protocol::view::{Member, Phase, Record, Shown, Stamp};
 use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
@@ -68,6 +69,8 @@ pub struct ServerConfig {
     pub advertise: Option<SocketAddr>,
     /// Bounds.
     pub limits: Limits,
+    /// From where the messages of servers count.
+    pub sources: Sources,
 }
 
 /// A look inside, for checkers of invariants.
@@ -433,12 +436,32 @@ impl Server {
             view: record.view.id,
             since: record.view.since,
         };
-        let messages = match &mut self.role {
+        let mut messages = match &mut self.role {
             Role::Backup(backup) => backup.take_ack(link).map(Message::Ack).into_iter().collect(),
             Role::Joining(joining) => joining.flush(now, link, self.membership.timing()),
             Role::Idle(_) | Role::Primary(_) => Vec::new(),
         };
+        let most = self.config.limits.memory_bytes.map(|most| most as u64);
+        for message in &mut messages {
+            if let Message::Ack(Ack { memory_max, .. }) | Message::Offer(Offer { memory_max, .. }) =
+                message
+            {
+                *memory_max = most;
+            }
+        }
         outbox_send_all(outbox, primary.address, messages);
+    }
+
+    /// Whether a message of this kind counts that comes from there; see [`sources`](super::sources).
+    fn may_say(&self, from: SocketAddr, message: &Message) -> bool {
+        let is_at = |known: SocketAddr| sources::is_at(known, self.config.advertise, from);
+        match (self.config.sources, message.speaker()) {
+            (Sources::Any, _) | (_, Speaker::Anybody | Speaker::WhoeverWasAsked) => true,
+            (Sources::Known, Speaker::ViewServer) => is_at(self.config.view_server),
+            (Sources::Known, Speaker::Server) => {
+                self.membership.record().is_some_and(|record| record.names(is_at))
+            }
+        }
     }
 }
 
@@ -487,6 +510,14 @@ impl Process for Server {
         outbox: &mut Out,
     ) {
         self.begin_turn(now);
+        if !self.may_say(from, &message) {
+            outbox.counts.strange_messages += 1;
+            // A former member is told what it has missed, as it is where its address is known.
+            if let Some(link) = message.link() {
+                self.check_link(from, link, outbox);
+            }
+            return;
+        }
         match message {
             Message::Ping(ping) => self.on_ping(now, from, &ping, outbox),
             Message::Replicate(replicate) => self.on_replicate(from, replicate, outbox),
@@ -570,7 +601,7 @@ impl Process for Server {
                 outbox.send(from, Message::ProbeAnswer(answer));
             }
             Message::StatusRequest(request) => {
-                if let Some(reply) = self.status_reply(&request) {
+                if let Some(reply) = self.status_reply(&request, &outbox.counts) {
                     outbox.send(from, Message::StatusReply(reply.into()));
                 }
             }
@@ -584,6 +615,12 @@ impl Process for Server {
             | Message::Reply(_)
             | Message::StatusReply(_) => {}
         }
+    }
+
+    fn is_peer(&self, from: SocketAddr) -> bool {
+        let is_at = |known: SocketAddr| sources::is_at(known, self.config.advertise, from);
+        is_at(self.config.view_server)
+            || self.membership.record().is_some_and(|record| record.names(is_at))
     }
 
     fn handle_command(&mut self, now: Timestamp, call: CallId, command: Command, outbox: &mut Out) {

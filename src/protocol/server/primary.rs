@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::config::{Limits, Timing};
 use crate::kv::command::Operation;
@@ -18,7 +18,7 @@ use crate::protocol::message::{
     Ack, Ask, FailReason, Link, Offer, Outcome, Report, ReportKind, Request, TransferAck,
 };
 use crate::protocol::server::Answer;
-use crate::protocol::server::intake::{Asker, Intake, Reception, plain_failure};
+use crate::protocol::server::intake::{Asker, Intake, Reception, Room, plain_failure};
 use crate::protocol::server::plain::PlainRequest;
 use crate::protocol::server::reads::{self, Question, Read, Reads};
 use crate::protocol::server::replication::{Pipeline, Wire};
@@ -88,6 +88,8 @@ pub struct Primary {
     flip: OperationNumber,
     /// Reads may be answered without a barrier before this. Bound to the present view.
     lease: Option<Timestamp>,
+    /// Bytes that a copy may take at this other server, as it said last.
+    peer_memory: Option<(Incarnation, u64)>,
     /// Something has gathered that leaves at the end of the turn.
     flush_due: bool,
 }
@@ -108,6 +110,7 @@ impl Primary {
             reads: Reads::default(),
             snapshots: Snapshots::default(),
             lease: None,
+            peer_memory: None,
             flush_due: false,
         }
     }
@@ -289,6 +292,7 @@ impl Primary {
         if self.has_diverged() {
             return;
         }
+        self.give_way(scope.now);
         let asker = Asker::of(scope.now, from, &request);
         let view = scope.record.view.id;
         if self.is_busy(scope.limits, &request.ask) {
@@ -301,8 +305,9 @@ impl Primary {
                 self.intake.on_open(nonce, asker.clone(), view, limits, replica)
             }
             Ask::Write { origin, command } => {
+                let room = self.room(scope.limits);
                 let (limits, replica) = (scope.limits, &mut self.replica);
-                self.intake.on_write(origin, command, asker.clone(), limits, replica)
+                self.intake.on_write(origin, command, asker.clone(), limits, room, replica)
             }
             Ask::Get { key, page: Some(page), .. } => {
                 let outcome = reads::later_page(&self.replica, &key, page, scope.limits.page_bytes);
@@ -343,7 +348,7 @@ impl Primary {
                 let (to, message) = asker.answer(view, outcome);
                 outbox.send(to, message);
             }
-            Reception::UnknownSession if self.reads.len() >= scope.limits.pending_reads => {
+            Reception::UnknownSession if self.reads.is_full(scope.limits) => {
                 asker.tell(scope.now, view, Outcome::Busy, outbox);
             }
             Reception::UnknownSession => {
@@ -359,14 +364,20 @@ impl Primary {
         if self.has_diverged() {
             return;
         }
+        self.give_way(scope.now);
         let view = scope.record.view.id;
         let full = match &request {
             PlainRequest::Write(..) => self.is_full(scope.limits),
-            PlainRequest::Read(..) => self.reads.len() >= scope.limits.pending_reads,
+            PlainRequest::Read(..) => self.reads.is_full(scope.limits),
         };
         match request {
             PlainRequest::Write(_, asker) | PlainRequest::Read(_, asker) if full => {
                 asker.tell(scope.now, view, Outcome::Busy, outbox);
+            }
+            PlainRequest::Write(command, asker)
+                if !self.room(scope.limits).has(&command, &self.replica) =>
+            {
+                asker.tell(scope.now, view, Outcome::OutOfMemory, outbox);
             }
             PlainRequest::Write(command, asker) => {
                 self.intake.on_plain(command, asker, &mut self.replica);
@@ -375,6 +386,13 @@ impl Primary {
             PlainRequest::Read(question, asker) => {
                 self.on_read(scope, Read { asker, question, after: None }, outbox);
             }
+        }
+    }
+
+    /// Clients come before a transfer.
+    fn give_way(&mut self, now: Timestamp) {
+        if let Peer::Joining(_, sender) = &mut self.peer {
+            sender.on_asked(now);
         }
     }
 
@@ -392,8 +410,18 @@ impl Primary {
             | Ask::Len { .. }
             | Ask::Keys { .. }
             | Ask::Mget { .. }
-            | Ask::Snapshot { .. } => self.reads.len() >= limits.pending_reads,
+            | Ask::Snapshot { .. } => self.reads.is_full(limits),
         }
+    }
+
+    /// Memory that the copy may take, here and at whoever follows or is about to.
+    #[must_use]
+    pub fn room(&self, limits: &Limits) -> Room {
+        let peer = self.peer().map(|peer| peer.incarnation);
+        let theirs = self.peer_memory.filter(|(of, _)| Some(*of) == peer);
+        let theirs = theirs.map(|(_, bytes)| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let limit = limits.memory_bytes.into_iter().chain(theirs).min();
+        Room { limit, besides: self.snapshots.bytes() }
     }
 
     /// Whether so much waits for the other copy that new writes are turned away for a moment.
@@ -442,7 +470,7 @@ impl Primary {
         if let Some((session, _)) = read.after
             && reads::is_behind(&self.replica, read.after)
         {
-            self.reads.add_behind(session, read);
+            self.reads.add_behind(session, read, scope.limits);
             return;
         }
         let view = scope.record.view.id;
@@ -539,6 +567,7 @@ impl Primary {
                 if pipeline.has_diverged() {
                     return;
                 }
+                self.peer_memory = ack.memory_max.map(|bytes| (ack.link.from, bytes));
                 let wire = scope.wire(member, flip);
                 pipeline.on_ack(scope.now, ack, &self.replica, &wire, outbox);
                 if pipeline.has_diverged() {
@@ -561,6 +590,7 @@ impl Primary {
             }
             Peer::Joining(member, sender) if member.incarnation == ack.link.from => {
                 let Some(pipeline) = sender.pipeline() else { return };
+                self.peer_memory = ack.memory_max.map(|bytes| (ack.link.from, bytes));
                 let wire = scope.wire(member, flip);
                 pipeline.on_ack(scope.now, ack, &self.replica, &wire, outbox);
                 if pipeline.compare(ack, &self.replica) {
@@ -586,9 +616,24 @@ impl Primary {
     /// An offer whose link was checked against the adopted view.
     pub fn on_offer(&mut self, scope: &Scope<'_>, offer: &Offer, outbox: &mut Out) {
         let flip = self.flip;
+        let taken = self.replica.memory();
         if let Peer::Joining(member, sender) = &mut self.peer
             && member.incarnation == offer.link.from
         {
+            if offer.memory_max.is_some_and(|most| most < taken as u64) && sender.turn_away() {
+                warn!(
+                    event = "joiner_too_small",
+                    joiner = %member,
+                    bytes = taken,
+                    limit = offer.memory_max,
+                    "{member} may take less memory (--max-memory) than the data does, and cannot \
+                     join; raise its limit, or remove something"
+                );
+            }
+            if sender.is_turned_away() {
+                return;
+            }
+            self.peer_memory = offer.memory_max.map(|bytes| (offer.link.from, bytes));
             let wire = scope.wire(member, flip);
             sender.on_offer(scope.now, offer, &self.replica, &wire, outbox);
             self.flush_due = true;

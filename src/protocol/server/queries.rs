@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::kv::command::{Key, Value};
 use crate::kv::replica::Replica;
+use crate::protocol::counts::Counts;
 use crate::protocol::server::{Role, Server, role_name};
-use crate::protocol::status::{self, CopyStatus, StatusReply, StatusRequest};
+use crate::protocol::status::{self, CopyStatus, Load, StatusReply, StatusRequest};
 use crate::protocol::view::Phase;
 use crate::time::Timestamp;
 use crate::types::{Incarnation, OperationNumber, ServerId};
@@ -67,6 +68,10 @@ pub struct Status {
     pub keys: usize,
     /// Last applied operation.
     pub operations: OperationNumber,
+    /// Bytes that the copy takes, as `kv::memory` estimates them.
+    pub memory: usize,
+    /// Bytes that it may take, here and at the peer; none without a limit.
+    pub memory_max: Option<usize>,
 }
 
 /// What is measured of a kv server at one moment. What has happened up to then is in
@@ -129,7 +134,14 @@ impl Server {
             }
         };
         let id = self.config.id.clone();
-        Status { id, incarnation: me, role, view, peer, synced, keys, operations }
+        let memory = self.inspect().replica.map_or(0, Replica::memory);
+        let limits = &self.config.limits;
+        let memory_max = match &self.role {
+            Role::Primary(primary) => primary.room(limits).limit,
+            Role::Idle(_) | Role::Joining(_) | Role::Backup(_) => limits.memory_bytes,
+        };
+        let incarnation = me;
+        Status { id, incarnation, role, view, peer, synced, keys, operations, memory, memory_max }
     }
 
     /// Whether the cluster would lose nothing if the next server were restarted now, as far as this
@@ -193,10 +205,15 @@ impl Server {
         }
     }
 
-    pub(super) fn status_reply(&self, request: &StatusRequest) -> Option<StatusReply> {
-        request.budget()?;
-        let Status { id, incarnation, role, view, peer, synced, keys, operations } = self.status();
-        let copy = CopyStatus { id, incarnation, role, view, peer, synced, keys, operations };
+    pub(super) fn status_reply(
+        &self,
+        request: &StatusRequest,
+        counts: &Counts,
+    ) -> Option<StatusReply> {
+        let load = Load::within(request.budget()?, counts);
+        let Status { id, incarnation, role, view, peer, synced, keys, operations, .. } =
+            self.status();
+        let copy = CopyStatus { id, incarnation, role, view, peer, synced, keys, operations, load };
         let status = status::Status::Server(Box::new(copy));
         Some(StatusReply { client: request.client, id: request.id, status })
     }

@@ -20,6 +20,9 @@ use crate::types::{RequestNumber, SessionId};
 /// Reads of one session that may wait for its writes. One that is dropped is asked again.
 const BEHIND_OF_ONE_SESSION: usize = 64;
 
+/// The least that one read takes here, in bytes.
+const READ_BYTES: usize = 128;
+
 /// What shall be said about the present.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Question {
@@ -65,6 +68,19 @@ pub struct Read {
 }
 
 impl Read {
+    /// Bytes that it takes, roughly.
+    fn size(&self) -> usize {
+        READ_BYTES
+            + match &self.question {
+                Question::Get(key) | Question::Len(key) => key.0.len(),
+                Question::Keys(prefix, after) => {
+                    prefix.0.len() + after.as_ref().map_or(0, |key| key.0.len())
+                }
+                Question::Mget(keys) => keys.iter().map(|key| 32 + key.0.len()).sum(),
+                Question::Snapshot | Question::Expired => 0,
+            }
+    }
+
     /// What is asked, unless it is no question about the present.
     #[must_use]
     pub fn of(asker: Asker, ask: &Ask) -> Option<Read> {
@@ -97,28 +113,43 @@ pub struct Reads {
     behind: BTreeMap<SessionId, Vec<Read>>,
     /// Questions in the first two.
     count: usize,
+    /// Bytes of those.
+    bytes: usize,
+    /// Bytes of the ones that wait for writes of their session.
+    behind_bytes: usize,
 }
 
 impl Reads {
-    /// Number of questions that wait for a proof.
+    /// Whether so many wait for a proof that another one is turned away.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.count
+    pub fn is_full(&self, limits: &Limits) -> bool {
+        self.count >= limits.pending_reads || self.bytes >= limits.backlog_bytes
     }
 
     /// A question that needs a barrier.
     pub fn add(&mut self, read: Read) {
         self.count += 1;
+        self.bytes += read.size();
         self.unproven.push(read);
     }
 
-    /// A proven question that needs earlier writes of its session.
-    pub fn add_behind(&mut self, session: SessionId, read: Read) {
-        let waiting = self.behind.entry(session).or_default();
-        waiting.retain(|other| other.asker != read.asker);
-        if waiting.len() >= BEHIND_OF_ONE_SESSION {
-            waiting.remove(0);
+    /// A proven question that needs earlier writes of its session. Without room it is dropped, and
+    /// asked again: then those writes are probably there.
+    pub fn add_behind(&mut self, session: SessionId, read: Read, limits: &Limits) {
+        if self.behind_bytes + read.size() > limits.backlog_bytes {
+            return;
         }
+        let waiting = self.behind.entry(session).or_default();
+        let mut freed = 0;
+        waiting.retain(|other| {
+            let is_same = other.asker == read.asker;
+            freed += if is_same { other.size() } else { 0 };
+            !is_same
+        });
+        if waiting.len() >= BEHIND_OF_ONE_SESSION {
+            freed += waiting.remove(0).size();
+        }
+        self.behind_bytes = self.behind_bytes + read.size() - freed;
         waiting.push(read);
     }
 
@@ -143,6 +174,7 @@ impl Reads {
         while self.proving.front().is_some_and(|(number, _)| *number <= barrier) {
             let Some((_, reads)) = self.proving.pop_front() else { break };
             self.count -= reads.len();
+            self.bytes -= reads.iter().map(Read::size).sum::<usize>();
             proven.extend(reads);
         }
         proven
@@ -152,13 +184,16 @@ impl Reads {
     pub fn take_all_unproven(&mut self) -> Vec<Read> {
         let mut all = self.take_proven(u64::MAX);
         self.count -= self.unproven.len();
+        self.bytes -= self.unproven.iter().map(Read::size).sum::<usize>();
         all.append(&mut self.unproven);
         all
     }
 
     /// The questions that waited for writes of this session.
     pub fn take_behind(&mut self, session: SessionId) -> Vec<Read> {
-        self.behind.remove(&session).unwrap_or_default()
+        let waiting = self.behind.remove(&session).unwrap_or_default();
+        self.behind_bytes -= waiting.iter().map(Read::size).sum::<usize>();
+        waiting
     }
 }
 

@@ -381,7 +381,7 @@ impl Pipeline {
         self.diverged
     }
 
-    /// Bytes (roughly) and operations that are numbered but not acknowledged by this peer.
+    /// Operations that are numbered but not acknowledged by this peer.
     #[must_use]
     pub fn lag(&self, replica: &Replica) -> u64 {
         replica.last().0 - self.acked.0

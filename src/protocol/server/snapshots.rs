@@ -20,6 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A reader that has not asked for so long has gone in any case.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// A reader that was given everything may ask for the last page again, but not for longer.
+const AFTERWARDS: Duration = Duration::from_millis(500);
+
+/// So much of what was put aside is dropped at a time.
+const DISCARDED_AT_ONCE: usize = 1_000;
+
 /// What names a snapshot, together with its operation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Opened {
@@ -38,6 +44,8 @@ struct Reading {
     /// None once more was changed meanwhile than may be kept.
     snapshot: Option<Snapshot>,
     last_asked: Timestamp,
+    /// The last page was given.
+    is_over: bool,
 }
 
 impl Reading {
@@ -61,15 +69,25 @@ impl Reading {
         }
         let at = snapshot.at();
         let (parts, next) = snapshot.read(replica.store(), from, limits.page_bytes);
+        self.is_over = next.is_none();
         let Opened { open, view, .. } = self.opened;
         let next = next.map(|from| SnapshotCursor { open, view, at, from });
         Outcome::Snapshot(SnapshotPage { at, parts, next })
+    }
+
+    /// For how long the reader may rest before somebody else may read.
+    fn patience(&self) -> Duration {
+        if self.is_over { AFTERWARDS } else { PATIENCE }
     }
 }
 
 /// The place of a snapshot, which may be empty.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Snapshots(Option<Box<Reading>>);
+pub struct Snapshots {
+    reading: Option<Box<Reading>>,
+    /// What nobody reads any more, dropped bit by bit.
+    discarded: Vec<Snapshot>,
+}
 
 impl Snapshots {
     /// Begins to read the state of now. A repeated request gets the first page of the same
@@ -81,18 +99,24 @@ impl Snapshots {
         replica: &Replica,
         limits: &Limits,
     ) -> Outcome {
-        if let Some(reading) = &mut self.0 {
+        if let Some(reading) = &mut self.reading {
             let same = reading.opened;
             if (same.client, same.open) == (opened.client, opened.open) {
                 return reading.page(now, None, replica, limits);
             }
-            if same.client != opened.client && now.since(reading.last_asked) < PATIENCE {
+            if same.client == opened.client && opened.open < same.open {
+                // An old copy of a request: the client has begun another one since.
+                return Outcome::SnapshotRefused(SnapshotRefusal::Gone);
+            }
+            let rests = now.since(reading.last_asked);
+            if same.client != opened.client && rests < reading.patience() {
                 return Outcome::SnapshotRefused(SnapshotRefusal::Taken);
             }
         }
+        self.give_up();
         let snapshot = Some(Snapshot::begin(replica.applied()));
-        let reading = Reading { opened, snapshot, last_asked: now };
-        self.0.insert(reading.into()).page(now, None, replica, limits)
+        let reading = Reading { opened, snapshot, last_asked: now, is_over: false };
+        self.reading.insert(reading.into()).page(now, None, replica, limits)
     }
 
     /// A later page.
@@ -110,7 +134,7 @@ impl Snapshots {
             let taken_at = reading.snapshot.as_ref().map_or(at, Snapshot::at);
             reading.opened == opened && taken_at == at
         };
-        match self.0.as_mut().filter(is_same) {
+        match self.reading.as_mut().filter(is_same) {
             Some(reading) => reading.page(now, Some(from), replica, limits),
             None => Outcome::SnapshotRefused(SnapshotRefusal::Gone),
         }
@@ -118,25 +142,46 @@ impl Snapshots {
 
     /// Whether anything is read, and [`Snapshots::before`] has to know what is executed.
     pub fn is_open(&self) -> bool {
-        self.0.is_some()
+        self.reading.is_some() || !self.discarded.is_empty()
     }
 
     /// A command is about to be executed.
     pub fn before(&mut self, command: &Command, replica: &Replica, limits: &Limits) {
-        if let Some(reading) = &mut self.0
+        self.discard();
+        if let Some(reading) = &mut self.reading
             && let Some(snapshot) = &mut reading.snapshot
         {
             snapshot.before(command, replica.store());
             if snapshot.bytes() > limits.snapshot_bytes {
-                reading.snapshot = None;
+                self.discarded.extend(reading.snapshot.take());
             }
         }
     }
 
+    /// Bytes that are kept for the reader.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let snapshot = self.reading.as_ref().and_then(|reading| reading.snapshot.as_ref());
+        snapshot.map_or(0, Snapshot::bytes)
+    }
+
+    fn give_up(&mut self) {
+        self.discarded.extend(self.reading.take().and_then(|reading| reading.snapshot));
+    }
+
+    fn discard(&mut self) {
+        self.discarded.pop_if(|snapshot| snapshot.discard(DISCARDED_AT_ONCE));
+    }
+
     /// Gives up what nobody reads any more.
     pub fn on_timeout(&mut self, now: Timestamp) {
-        if self.0.as_ref().is_some_and(|reading| now.since(reading.last_asked) >= IDLE) {
-            self.0 = None;
+        self.discard();
+        let has_gone = |reading: &Reading| {
+            let longest = if reading.is_over { AFTERWARDS } else { IDLE };
+            now.since(reading.last_asked) >= longest
+        };
+        if self.reading.as_deref().is_some_and(has_gone) {
+            self.give_up();
         }
     }
 }

@@ -29,6 +29,15 @@ const EARLY_MESSAGES: u64 = 1024;
 /// otherwise wait for a whole window.
 const TURN_BYTES: usize = 32 << 10;
 
+/// Whoever was asked something so recently is likely to be asked more.
+const BUSY: Duration = Duration::from_millis(10);
+
+/// While clients are served, a part of the walk leaves when the one before has been acknowledged, or
+/// after so long. Sender and joiner then work in turns, and where they share processors with
+/// clients, nobody waits for longer than one part; all of them at once, somebody would wait until
+/// the system takes a processor from one of them, which is milliseconds.
+const PACE: Duration = Duration::from_millis(1);
+
 /// The primary's half of one attempt.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Sender {
@@ -37,6 +46,8 @@ pub struct Sender {
     patience: Patience,
     /// The joiner ended with another digest than ours.
     diverged: bool,
+    /// The joiner may not take as much memory as the state does.
+    too_small: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -83,6 +94,9 @@ struct Stream {
     /// When more leaves, if there is room for it: at once, but not before what has arrived meanwhile
     /// is handled.
     next_at: Option<Timestamp>,
+    /// When a part last left, and when a client last asked for anything.
+    flushed: Timestamp,
+    asked: Timestamp,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -97,7 +111,12 @@ impl Sender {
     /// A new attempt.
     #[must_use]
     pub fn new(now: Timestamp) -> Sender {
-        Sender { stage: Stage::AwaitingOffer, patience: Patience::new(now), diverged: false }
+        Sender {
+            stage: Stage::AwaitingOffer,
+            patience: Patience::new(now),
+            diverged: false,
+            too_small: false,
+        }
     }
 
     /// The joiner's pipeline, once it holds a complete copy: it becomes the backup's.
@@ -159,7 +178,7 @@ impl Sender {
     pub fn is_stalled(&self, now: Timestamp, dead_after: Duration) -> bool {
         match &self.stage {
             Stage::AwaitingOffer | Stage::Streaming(_) => {
-                self.patience.is_over(now, dead_after, true)
+                self.too_small || self.patience.is_over(now, dead_after, true)
             }
             Stage::Following { pipeline, .. } => pipeline.is_stalled(now, dead_after),
         }
@@ -209,6 +228,28 @@ impl Sender {
             stream.walk.on_applied(applied, replica, &mut items);
             stream.extend(items);
         }
+    }
+
+    /// A client asks for something: whatever takes long gives way for a while.
+    pub fn on_asked(&mut self, now: Timestamp) {
+        if let Stage::Streaming(stream) = &mut self.stage {
+            stream.asked = now;
+        }
+    }
+
+    /// The joiner has no room for the state: nothing is sent, and another one is to be preferred.
+    /// Returns whether that is new.
+    pub fn turn_away(&mut self) -> bool {
+        match self.stage {
+            Stage::AwaitingOffer => !std::mem::replace(&mut self.too_small, true),
+            Stage::Streaming(_) | Stage::Following { .. } => false,
+        }
+    }
+
+    /// See [`Sender::turn_away`].
+    #[must_use]
+    pub fn is_turned_away(&self) -> bool {
+        self.too_small
     }
 
     /// The joiner is there.
@@ -353,6 +394,8 @@ impl Stream {
             ended: None,
             progress: Aside::default(),
             next_at: None,
+            flushed: Timestamp::ZERO,
+            asked: Timestamp::ZERO,
         }
     }
 
@@ -361,6 +404,14 @@ impl Stream {
             self.ready_bytes += item.size();
             self.ready.push_back(item);
         }
+    }
+
+    /// When the next part may leave, if that is not now.
+    fn resting_until(&self, now: Timestamp) -> Option<Timestamp> {
+        // Effects of what is written meanwhile must not gather faster than they leave.
+        let gathers = self.flight_bytes > 0 && self.ready_bytes < TURN_BYTES;
+        let is_busy = self.asked > Timestamp::ZERO && now < self.asked + BUSY;
+        Some(self.flushed + PACE).filter(|at| is_busy && gathers && now < *at)
     }
 
     /// Sends what there is room for, but not all of it in one turn.
@@ -372,9 +423,12 @@ impl Stream {
         patience: &Patience,
         outbox: &mut Outbox<A>,
     ) {
+        self.next_at = self.resting_until(now);
+        if self.next_at.is_some() {
+            return;
+        }
         let budget = to.message_bytes();
         let mut in_turn = 0;
-        self.next_at = None;
         while self.window.has_room(self.flight_bytes, to.limits) {
             if in_turn >= TURN_BYTES {
                 self.next_at = Some(now + Duration::from_nanos(1));
@@ -411,6 +465,7 @@ impl Stream {
             let sequence = self.first_flight + self.flights.len() as u64;
             outbox.send(to.peer.address, flight.message(to, sequence, self.probe_sent));
             self.flights.push_back(flight);
+            self.flushed = now;
             self.arm(now, to, patience);
         }
     }
@@ -689,7 +744,7 @@ impl Joining {
         match &mut self.state {
             JoiningState::Offering { replica, attempt, retry_at } if *retry_at <= now => {
                 let copy = replica.as_ref().map(|copy| (copy.applied(), copy.digest()));
-                messages.push(Message::Offer(Offer { link, copy }));
+                messages.push(Message::Offer(Offer { link, copy, memory_max: None }));
                 // As often as pings at first, so that loss alone does not look like a joiner that
                 // is not there.
                 *retry_at = now + timing.ping_interval() / 4 * (1 << (*attempt / 16).min(4));

@@ -5,7 +5,9 @@
 //! when something did not come and grows with what does.
 //!
 //! Kept here: pieces are joined only by (sender incarnation, id, length), and a message leaves only
-//! if its bytes hash to its id. Bytes are bounded as declared by first pieces, not as received.
+//! if its bytes hash to its id. Bytes are bounded as declared by first pieces, not as received; no
+//! message is put together for longer than a minute; and where there is no room, whoever takes the
+//! most of it makes room for another one.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -40,6 +42,9 @@ const ATTEMPTS_MAX: u32 = 20;
 
 /// A message without progress for so long makes room for another.
 const STALE_AFTER: Duration = Duration::from_millis(100);
+
+/// However slowly a message comes, it is given up after this.
+const AGE_MAX: Duration = Duration::from_secs(60);
 
 /// Stray pieces of a message that is complete are ignored for so long. A retransmission that comes
 /// later means that the message was not answered, and it is put together once more.
@@ -91,6 +96,7 @@ struct Assembly {
     /// When to ask again.
     deadline: Timestamp,
     progress_at: Timestamp,
+    began_at: Timestamp,
 }
 
 impl Assemblies {
@@ -177,9 +183,10 @@ impl Assemblies {
     pub(super) fn handle_timeout(&mut self, now: Timestamp, counters: &mut Counters) {
         let mut index = 0;
         while let Some(assembly) = self.assemblies.get_mut(index) {
-            if assembly.deadline > now {
+            let is_too_old = now.since(assembly.began_at) >= AGE_MAX;
+            if assembly.deadline > now && !is_too_old {
                 index += 1;
-            } else if assembly.attempts == ATTEMPTS_MAX {
+            } else if assembly.attempts == ATTEMPTS_MAX || is_too_old {
                 self.remove(index);
                 counters.assemblies_expired += 1;
             } else {
@@ -197,7 +204,8 @@ impl Assemblies {
 
     /// When to ask again.
     pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
-        self.assemblies.iter().map(|assembly| assembly.deadline).min()
+        let due = |assembly: &Assembly| assembly.deadline.min(assembly.began_at + AGE_MAX);
+        self.assemblies.iter().map(due).min()
     }
 
     /// Declared bytes of everything that is being put together.
@@ -240,7 +248,7 @@ impl Assemblies {
             let stalest = (0..self.assemblies.len())
                 .min_by_key(|index| self.assemblies[*index].progress_at)
                 .filter(|index| now.since(self.assemblies[*index].progress_at) >= STALE_AFTER);
-            let Some(stalest) = stalest else {
+            let Some(stalest) = stalest.or_else(|| self.greediest(address, identity.length)) else {
                 counters.assemblies_refused += 1;
                 return None;
             };
@@ -259,8 +267,32 @@ impl Assemblies {
             attempts: 0,
             deadline: now + PATIENCE_MIN,
             progress_at: now,
+            began_at: now,
         });
         Some(self.assemblies.len() - 1)
+    }
+
+    /// The stalest message of the source that takes the most room, if that is more than a quarter
+    /// of all, and this one takes less.
+    fn greediest(&self, than: SocketAddr, length: usize) -> Option<usize> {
+        let taken = |by: SocketAddr| -> usize {
+            let of_one = self.assemblies.iter().filter(|assembly| assembly.address == by);
+            // The share of all places, or of all bytes, whichever is larger.
+            let (count, bytes) = of_one.fold((0, 0), |(count, bytes), assembly| {
+                (count + 1, bytes + assembly.identity.length)
+            });
+            (bytes >> 10).max(count * (self.bytes_max >> 10) / ASSEMBLIES_MAX)
+        };
+        let one_more = (length >> 10).max((self.bytes_max >> 10) / ASSEMBLIES_MAX);
+        let (most, by) =
+            self.assemblies.iter().map(|other| (taken(other.address), other.address)).max()?;
+        let quarter = (self.bytes_max >> 10) / 4;
+        if by == than || most <= quarter || taken(than) + one_more >= most {
+            return None;
+        }
+        (0..self.assemblies.len())
+            .filter(|index| self.assemblies[*index].address == by)
+            .min_by_key(|index| self.assemblies[*index].progress_at)
     }
 
     fn remove(&mut self, index: usize) -> Assembly {

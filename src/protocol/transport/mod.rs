@@ -27,11 +27,12 @@
 //! Not here: whether a message arrives. Whoever needs an answer sends the same message again; the
 //! same bytes find what is left of the first attempt at both ends. No sockets, no clock.
 //!
-//! Reading order: `packing`, `wire`, `outgoing`, `assembly`.
+//! Reading order: `packing`, `wire`, `proof`, `outgoing`, `assembly`.
 
 mod assembly;
 mod outgoing;
 mod packing;
+mod proof;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -47,7 +48,10 @@ use crate::types::Incarnation;
 use assembly::Assemblies;
 use outgoing::{Outgoing, PieceWriter};
 use packing::{Opened, Packer};
-use wire::{Piece, Want, checksum};
+use proof::{PROOF_BYTES, Retry};
+use wire::{Check, Piece, Want, checksum};
+
+pub use proof::Secret;
 
 /// The largest payload that IPv4 and UDP can carry.
 const UDP_BYTES_MAX: usize = 65_507;
@@ -88,6 +92,10 @@ pub struct Counters {
     pub dropped_unknown_type: u64,
     /// Lines that came without a checksum and need one.
     pub dropped_unchecked: u64,
+    /// Datagrams from an address that has not proven that somebody receives there.
+    pub dropped_unproven: u64,
+    /// Proofs that others asked for, and that are repeated from then on.
+    pub proofs_learned: u64,
     /// Messages, sent or announced by a first piece, that exceed what can be carried.
     pub dropped_too_large: u64,
     /// Pieces sent.
@@ -126,6 +134,8 @@ pub struct Transport {
     assemblies: Assemblies,
     /// Whether what is received now comes from a client; see [`Transport::set_client`].
     is_client: bool,
+    /// Whether addresses must prove themselves; see [`proof`].
+    secret: Option<Secret>,
     /// What is left of [`ANSWER_BYTES_MAX`] until the next flush.
     answer_bytes: usize,
     counters: Counters,
@@ -144,9 +154,17 @@ impl Transport {
             outgoing: Outgoing::new(limits.assembly_bytes),
             assemblies: Assemblies::new(limits.message_bytes, limits.assembly_bytes),
             is_client: false,
+            secret: None,
             answer_bytes: ANSWER_BYTES_MAX,
             counters: Counters::default(),
         }
+    }
+
+    /// Takes nothing from an address before it has proven that somebody receives there, with what
+    /// this secret makes of it. For servers whose datagrams prove nothing by themselves.
+    #[must_use]
+    pub fn demanding_proof(self, secret: Secret) -> Self {
+        Transport { secret: Some(secret), ..self }
     }
 
     /// Queues a message; it shares a datagram with others to the same destination.
@@ -204,17 +222,29 @@ impl Transport {
         self.now = self.now.max(now);
         self.counters.datagrams_received += 1;
         self.counters.bytes_received += bytes.len() as u64;
-        let (body, checked) = match packing::open(bytes) {
-            Opened::Checked(body, check) => {
-                self.packer.learn(from, check);
-                (body, true)
-            }
-            Opened::Unchecked => (bytes, false),
+        let (body, check) = match packing::open(bytes) {
+            Opened::Checked(body, check) => (body, Some(check)),
+            Opened::Unchecked => (bytes, None),
             Opened::Damaged => {
                 self.counters.dropped_checksum += 1;
                 return;
             }
         };
+        if check.is_none()
+            && let Some(retry) = proof::retry_in(bytes)
+        {
+            self.counters.proofs_learned += u64::from(self.packer.learn_proof(from, retry));
+            return;
+        }
+        if !self.is_proven(from, body) {
+            self.counters.dropped_unproven += 1;
+            self.ask_for_proof(from, bytes.len(), body, check);
+            return;
+        }
+        if let Some(check) = check {
+            self.packer.learn(from, check);
+        }
+        let checked = check.is_some();
         let Ok(text) = std::str::from_utf8(body) else {
             self.counters.dropped_undecodable += 1;
             return;
@@ -250,15 +280,42 @@ impl Transport {
         [self.assemblies.poll_timeout(), self.outgoing.poll_timeout()].into_iter().flatten().min()
     }
 
+    #[cfg(test)]
+    fn proven_addresses(&self) -> usize {
+        self.packer.proven_addresses()
+    }
+
     /// What has happened since the start.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// The configured limit, within what UDP can carry and what a piece needs.
+    /// The configured limit, within what UDP can carry and what a piece needs. A proof, which only
+    /// others than this machine want, has room besides.
     fn datagram_bytes_to(&self, to: SocketAddr) -> usize {
-        self.limits.datagram_bytes_to(to).clamp(DATAGRAM_BYTES_MIN, UDP_BYTES_MAX)
+        let limit = self.limits.datagram_bytes_to(to).clamp(DATAGRAM_BYTES_MIN, UDP_BYTES_MAX);
+        if to.ip().is_loopback() { limit } else { limit - PROOF_BYTES }
+    }
+
+    /// Whether somebody receives at the address that a datagram with these lines came from.
+    fn is_proven(&self, from: SocketAddr, lines: &[u8]) -> bool {
+        let Some(secret) = self.secret else { return true };
+        from.ip().is_loopback() || proof::token_in(lines) == Some(secret.token(from))
+    }
+
+    /// Answers a datagram of so many bytes, unless the answer were larger.
+    fn ask_for_proof(&mut self, from: SocketAddr, size: usize, body: &[u8], check: Option<Check>) {
+        let Some(secret) = self.secret else { return };
+        let of = check.map(|check| match check {
+            Check::Sum => checksum(body),
+            Check::Crc32 => u64::from(crc32fast::hash(body)),
+        });
+        self.line.clear();
+        proof::encode_retry(Retry { token: secret.token(from), of }, &mut self.line);
+        if self.line.len() <= size {
+            self.packer.push_plain(from, &self.line);
+        }
     }
 
     /// Sends `self.line`, which does not fit into one datagram.
@@ -293,6 +350,8 @@ impl Transport {
                 self.on_want(from, &serde_json::from_str(line)?);
                 return Ok(());
             }
+            // Looked at when the datagram came.
+            ("proof" | "retry", _) => return Ok(()),
             ("piece" | "want", false) => {
                 self.counters.dropped_unchecked += 1;
                 return Ok(());

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use super::Datagram;
+use super::proof::{Proofs, Retry};
 use super::wire::{Check, Header, checksum};
 use crate::protocol::codec;
 
@@ -88,8 +89,12 @@ pub(super) struct Packer {
     /// For each destination the datagram in the queue that may still have room. Only looked up:
     /// its order, which is random, never shows.
     open: HashMap<SocketAddr, usize>,
+    /// The entry of `open` that was used last: nearly always that of the next line as well.
+    recent: Option<(SocketAddr, usize)>,
     /// Receivers whose last datagram carried the other checksum. Only looked up.
     crc32: HashSet<SocketAddr>,
+    /// What receivers want to see in front of everything else.
+    proofs: Proofs,
     /// Empty buffers.
     pool: Vec<Vec<u8>>,
 }
@@ -125,6 +130,16 @@ impl Packer {
         }
     }
 
+    /// Somebody asks for a proof. Returns whether that is new.
+    pub(super) fn learn_proof(&mut self, from: SocketAddr, retry: Retry) -> bool {
+        self.proofs.learn(from, retry)
+    }
+
+    #[cfg(test)]
+    pub(super) fn proven_addresses(&self) -> usize {
+        self.proofs.addresses()
+    }
+
     #[cfg(test)]
     pub(super) fn crc32_receivers(&self) -> usize {
         self.crc32.len()
@@ -140,7 +155,10 @@ impl Packer {
     /// Adds a line, which `fits`, to the open datagram of its destination, or to a new one.
     pub(super) fn append(&mut self, to: SocketAddr, line: &[u8], limit: usize) {
         debug_assert!(fits(line.len(), limit));
-        if let Some(&index) = self.open.get(&to) {
+        let recent = self.recent.filter(|(recent, _)| *recent == to);
+        if let Some(index) = recent.map_or_else(|| self.open.get(&to).copied(), |(_, at)| Some(at))
+        {
+            self.recent = Some((to, index));
             let bytes = &mut self.queue[index].datagram.bytes;
             if bytes.len() + line.len() < limit {
                 bytes.extend_from_slice(line);
@@ -149,6 +167,7 @@ impl Packer {
             }
         }
         self.open.insert(to, self.queue.len());
+        self.recent = Some((to, self.queue.len()));
         self.push_checked(to, |bytes| bytes.extend_from_slice(line));
     }
 
@@ -161,6 +180,7 @@ impl Packer {
             Check::Sum => BLANK_HEADER,
             Check::Crc32 => BLANK_CRC32_HEADER,
         });
+        self.proofs.write(to, &mut bytes);
         write(&mut bytes);
         bytes.push(b'\n');
         self.queue.push(Queued { datagram: Datagram { to, bytes }, form: Form::Checked(check) });
@@ -169,6 +189,8 @@ impl Packer {
     /// Takes everything out, in order, with checksums.
     pub(super) fn flush(&mut self, out: &mut Vec<Datagram>) {
         self.open.clear();
+        self.recent = None;
+        let proofs = &mut self.proofs;
         out.extend(self.queue.drain(..).map(|Queued { mut datagram, form }| {
             match form {
                 Form::Plain => {}
@@ -176,11 +198,13 @@ impl Packer {
                     let sum = checksum(&datagram.bytes[BLANK_HEADER.len()..]);
                     write!(&mut datagram.bytes[SUM], "{sum:>20}")
                         .expect("a u64 has at most twenty digits");
+                    proofs.note(datagram.to, sum);
                 }
                 Form::Checked(Check::Crc32) => {
                     let sum = crc32fast::hash(&datagram.bytes[BLANK_HEADER.len()..]);
                     write!(&mut datagram.bytes[CRC32], "{sum:>18}")
                         .expect("a u32 has at most ten digits");
+                    proofs.note(datagram.to, u64::from(sum));
                 }
             }
             datagram

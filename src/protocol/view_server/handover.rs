@@ -37,6 +37,9 @@ use crate::types::{CallId, Incarnation, ServerId, ViewId};
 /// Longer than three judgements of death and this the operator does not wait.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// So often a drained process may begin again by itself and still be known as drained.
+const BEGUN_AGAIN: usize = 16;
+
 /// What a hand-over is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Purpose {
@@ -139,8 +142,13 @@ impl ViewServer {
         let drains = |wish: &Handover| {
             wish.purpose == Purpose::Drain && wish.from.incarnation == incarnation
         };
-        self.drained.values().any(|drained| *drained == incarnation)
-            || self.handover.as_ref().is_some_and(drains)
+        // One that begins again by itself is the same process to whoever drained it.
+        let is_it = |drained: &Incarnation| {
+            std::iter::successors(Some(*drained), |former| Some(former.next()))
+                .take(BEGUN_AGAIN)
+                .any(|renewed| renewed == incarnation)
+        };
+        self.drained.values().any(is_it) || self.handover.as_ref().is_some_and(drains)
     }
 
     /// Which process is drained, and who has the role it gives up (for a backup: the primary).

@@ -35,17 +35,18 @@ use tracing::{error, info, warn};
 use crate::config::{Timing, lease_wait};
 use crate::protocol::counts::Cause;
 use crate::protocol::message::{Message, Ping, Pong, Refused, ReportKind};
+use crate::protocol::sources::Sources;
 use crate::protocol::view::{Member, Micros, Phase, Record, Shown};
 use crate::protocol::view_server::changes::Changes;
 use crate::protocol::view_server::handover::Handover;
 use crate::protocol::view_server::judge::Step;
 use crate::protocol::view_server::notices::Notices;
 use crate::protocol::view_server::queries::{Asker, Query};
-use crate::protocol::view_server::recovery::Recovery;
+use crate::protocol::view_server::recovery::{Recovery, Reported};
 use crate::protocol::view_server::roster::{Heard, Nonce, Roster};
 use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
-use crate::types::{CallId, Epoch, Incarnation, ServerId};
+use crate::types::{COUNT_MAX, CallId, Epoch, Incarnation, ServerId};
 
 pub use changes::{CHANGES, ViewChange};
 
@@ -61,6 +62,9 @@ pub struct DurableRecord {
     pub drained: BTreeMap<ServerId, Incarnation>,
 }
 
+/// Between two lines in the log about refused processes.
+const REFUSALS_SAID_EVERY: Duration = Duration::from_secs(1);
+
 /// How a view server is set up.
 #[derive(Clone, Debug)]
 pub struct ViewServerConfig {
@@ -70,6 +74,8 @@ pub struct ViewServerConfig {
     pub timing: Timing,
     /// Servers of the hosts file, if there is one.
     pub hosts: BTreeMap<ServerId, SocketAddr>,
+    /// From where the answers of servers count.
+    pub sources: Sources,
 }
 
 /// What can be asked at the view server's own terminal.
@@ -221,6 +227,8 @@ pub struct ViewServer {
     queries: Vec<Query>,
     /// What the operator has asked for and is not answered yet.
     handover: Option<Handover>,
+    /// When a refusal was last told to people.
+    refusal_said: Option<Timestamp>,
     /// Durable. Names the process: another one with the same id is not meant.
     drained: BTreeMap<ServerId, Incarnation>,
     /// Messages were taken in since anything was decided. What arrives together is judged
@@ -275,6 +283,7 @@ impl ViewServer {
             notices: Notices::default(),
             queries: Vec::new(),
             handover: None,
+            refusal_said: None,
             drained,
             decision_due: false,
         }
@@ -333,7 +342,11 @@ impl ViewServer {
                 continue;
             }
             outbox.counts.refused_servers += 1;
-            warn!(event = "server_refused", %address, %holder, "refused a second process with an id that is in use");
+            // Whoever announces ever others does not fill the disk with it.
+            if self.refusal_said.is_none_or(|said| now.since(said) >= REFUSALS_SAID_EVERY) {
+                self.refusal_said = Some(now);
+                warn!(event = "server_refused", %address, %holder, "refused a second process with an id that is in use");
+            }
             outbox.send(address, Message::Refused(Refused { to, holder }));
         }
         // A step may make the next one possible; a view needs no more than a few.
@@ -517,6 +530,15 @@ impl ViewServer {
         if pong.to != self.config.incarnation {
             return;
         }
+        let is_strange = match self.config.sources {
+            Sources::Any => false,
+            Sources::Known => !self.roster.was_pinged(&pong, address),
+        };
+        // Nothing could be drawn above such an epoch: somebody would wait for it for ever.
+        if is_strange || pong.promised.0 >= COUNT_MAX {
+            outbox.counts.strange_messages += 1;
+            return;
+        }
         let (from, promised, adopted) = (pong.from, pong.promised, pong.adopted);
         let (history, holds_copy) = (pong.history, pong.holds_copy);
         let id = pong.id.clone();
@@ -537,7 +559,8 @@ impl ViewServer {
                 // record is delayed .. 2. the server promises and reports .. 3. it answers the
                 // delayed ping, and what it reported would be forgotten.
                 let is_report = adopted == record.as_ref().map(Record::stamp);
-                if is_report && recovery.on_report(from, id, promised, record) {
+                let reported = Reported { id, record, holds_copy };
+                if is_report && recovery.on_report(from, promised, reported) {
                     self.roster.ping_soon(now, None);
                 }
             }
@@ -646,6 +669,10 @@ impl Process for ViewServer {
             | Message::StatusReply(_) => {}
         }
         self.decision_due = true;
+    }
+
+    fn is_peer(&self, from: SocketAddr) -> bool {
+        self.roster.is_expected_at(from)
     }
 
     fn handle_command(

@@ -97,7 +97,8 @@ impl ViewServer {
     }
 
     pub(super) fn view_reply(&self, request: &ViewRequest, shown: Shown) -> Message {
-        let servers = self.roster.iter().map(|(_, tracked)| tracked.address).collect();
+        // Whoever merely announced itself could lead clients astray.
+        let servers = self.roster.expected_addresses().collect();
         let (client, id) = (request.client, request.id);
         Message::ViewReply(ViewReply { client, id, shown, servers }.into())
     }

@@ -21,7 +21,18 @@ pub struct Recovery {
     /// history would begin while an eligible server is merely cut off.
     own: Option<Record>,
     /// Reports given with the promise of this very epoch.
-    reports: BTreeMap<Incarnation, (ServerId, Option<Record>)>,
+    reports: BTreeMap<Incarnation, Reported>,
+}
+
+/// What one server has reported.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Reported {
+    /// Its name.
+    pub id: ServerId,
+    /// The newest record it has adopted.
+    pub record: Option<Record>,
+    /// It holds a complete copy of that record's history.
+    pub holds_copy: bool,
 }
 
 /// What is known for certain.
@@ -50,20 +61,14 @@ impl Recovery {
     }
 
     /// Takes a report. Returns whether a higher epoch must be asked for, of everybody.
-    pub fn on_report(
-        &mut self,
-        from: Incarnation,
-        id: ServerId,
-        promised: Epoch,
-        record: Option<Record>,
-    ) -> bool {
+    pub fn on_report(&mut self, from: Incarnation, promised: Epoch, reported: Reported) -> bool {
         if promised > self.epoch {
             self.epoch = Epoch(promised.0 + 1, self.epoch.1);
             self.reports.clear();
             return true;
         }
         if promised == self.epoch {
-            self.reports.insert(from, (id, record));
+            self.reports.insert(from, reported);
         }
         false
     }
@@ -75,17 +80,40 @@ impl Recovery {
     }
 
     fn reported(&self) -> impl Iterator<Item = &Record> {
-        let reported = self.reports.values().filter_map(|(_, record)| record.as_ref());
+        let reported = self.reports.values().filter_map(|report| report.record.as_ref());
         let own = self.own.as_ref();
         let belongs = move |record: &&Record| own.is_none_or(|own| record.history == own.history);
         reported.chain(own).filter(belongs)
     }
 
-    /// What counts of that: a history that was only proposed says nothing beside one that began.
+    /// Whether everybody who was to hold this history follows another one, and nobody who knows it
+    /// holds a copy. Who holds one never follows another, so nothing was ever written: 1. a history
+    /// begins, and its primary hears nothing of that, but a spare does .. 2. the record is lost, and
+    /// the spare cut off .. 3. another history begins with the same primary.
+    fn is_given_up(&self, history: HistoryId) -> bool {
+        let is_of = |report: &&Reported| {
+            report.record.as_ref().is_some_and(|record| record.history == history)
+        };
+        let mut copies = self.reports.values().filter(is_of).map(|report| report.holds_copy);
+        let records = self.reports.values().filter(is_of).filter_map(|it| it.record.as_ref());
+        let follows_another = |member: &Member| {
+            let report = self.reports.get(&member.incarnation);
+            report.is_some_and(|report| report.record.is_some() && !is_of(&report))
+        };
+        records.max_by_key(|record| record.stamp()).is_some_and(|highest| {
+            !highest.eligible.is_empty() && highest.eligible.iter().all(follows_another)
+        }) && !copies.any(|holds_copy| holds_copy)
+    }
+
+    /// What counts of that: a history that was only proposed says nothing beside one that began,
+    /// nor does one that was given up.
     fn records(&self) -> impl Iterator<Item = &Record> {
-        let has_begun =
-            |record: &Record| self.reported().any(|it| it.history == record.history && began(it));
-        let any_began = self.reported().any(began);
+        let has_begun = |record: &Record| {
+            let history = record.history;
+            self.reported().any(|it| it.history == history && began(it))
+                && !self.is_given_up(history)
+        };
+        let any_began = self.reported().any(has_begun);
         self.reported().filter(move |record| !any_began || has_begun(record))
     }
 
@@ -153,8 +181,8 @@ impl Recovery {
             let holders: Vec<_> = self
                 .reports
                 .values()
-                .filter(|(_, record)| record.is_some())
-                .map(|(id, _)| id.to_string())
+                .filter(|report| report.record.is_some())
+                .map(|report| report.id.to_string())
                 .collect();
             return format!(
                 "servers know different histories ({}): stop those that do not belong here, \
@@ -211,7 +239,7 @@ impl Recovery {
             Phase::Active => {
                 // A first view that its primary never heard of: it still has to begin empty.
                 let report = self.reports.get(&view.primary.incarnation);
-                let newest = report.and_then(|(_, record)| record.as_ref());
+                let newest = report.and_then(|report| report.record.as_ref());
                 let unheard = newest.is_none_or(|newest| newest.stamp() < highest.stamp());
                 (view.primary.clone(), view.backup.clone(), view.genesis && unheard)
             }

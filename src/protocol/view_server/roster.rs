@@ -11,18 +11,27 @@ use std::time::Duration;
 
 use crate::config::Timing;
 use crate::protocol::message::{Announce, Pong, Report};
+use crate::protocol::sources::is_at;
 use crate::protocol::view::{Member, Record, Stamp};
 use crate::time::Timestamp;
 use crate::types::{Epoch, HistoryId, Incarnation, ServerId};
 
-/// Pings that may be answered: older ones no longer count.
+/// No more pings than this go to a process within dead-after.
 const RECENT_PINGS: u32 = 64;
+/// Pings that may be answered: older ones no longer count. Two processes may be asked that claim one
+/// id, and a superseded one.
+const REMEMBERED_PINGS: usize = 4 * RECENT_PINGS as usize;
 /// Former processes of one id that are remembered, so that they never count again.
 const SUPERSEDED: usize = 64;
 /// Ids that are remembered. More are a mistake, or an attack.
 const SERVERS: usize = 1024;
+/// Ids under which nobody has answered yet, and which nobody has told us to expect. Whoever
+/// announces many makes room for the next one with them: a server that is there answers at once.
+const NEWCOMERS: usize = 64;
 /// A process that announced itself and does not answer for so long was a ghost.
 const CHALLENGE_MAX: Duration = Duration::from_secs(2);
+/// A process that was never there is not asked before this, unless it announces itself again.
+const GHOST_REST: Duration = Duration::from_secs(3600);
 /// Longest wait before a server whose joins failed is tried again.
 const DAMPING_MAX: Duration = Duration::from_secs(2);
 
@@ -71,6 +80,7 @@ struct SentPing {
     nonce: Nonce,
     to: Option<Incarnation>,
     at: Timestamp,
+    address: SocketAddr,
 }
 
 /// One server: an id, the process that bears it, and maybe another that claims it.
@@ -80,6 +90,8 @@ pub struct Tracked {
     pub address: SocketAddr,
     /// None until a first process has answered.
     pub known: Option<Known>,
+    /// The hosts file or the record names it, or it has answered.
+    is_expected: bool,
     challenger: Option<Challenger>,
     superseded: VecDeque<Incarnation>,
     pings: VecDeque<SentPing>,
@@ -99,6 +111,7 @@ impl Tracked {
         Tracked {
             address,
             known: None,
+            is_expected: false,
             challenger: None,
             superseded: VecDeque::new(),
             pings: VecDeque::new(),
@@ -122,11 +135,17 @@ impl Tracked {
         Some((challenger.address, self.address))
     }
 
-    fn note_ping(&mut self, now: Timestamp, nonce: Nonce, to: Option<Incarnation>) {
-        if self.pings.len() == RECENT_PINGS as usize {
+    fn note_ping(
+        &mut self,
+        now: Timestamp,
+        nonce: Nonce,
+        to: Option<Incarnation>,
+        address: SocketAddr,
+    ) {
+        if self.pings.len() == REMEMBERED_PINGS {
             self.pings.pop_front();
         }
-        self.pings.push_back(SentPing { nonce, to, at: now });
+        self.pings.push_back(SentPing { nonce, to, at: now, address });
     }
 
     /// Takes the ping that a pong answers; none if it was not asked, or too long ago.
@@ -176,6 +195,7 @@ impl Tracked {
             self.superseded.push_back(former.incarnation);
         }
         self.address = address;
+        self.is_expected = true;
         self.failed_joins = 0;
         self.joins_again = Timestamp::ZERO;
         let mut known = Known {
@@ -236,7 +256,7 @@ pub struct Roster {
 impl Roster {
     /// Expects a server at an address. Nothing is known of a process there.
     pub fn expect(&mut self, now: Timestamp, id: ServerId, address: SocketAddr) {
-        self.servers.entry(id).or_insert_with(|| Tracked::new(address, now));
+        self.servers.entry(id).or_insert_with(|| Tracked::new(address, now)).is_expected = true;
     }
 
     /// Takes a process from a durable record as known, and listens for it from now on.
@@ -246,6 +266,7 @@ impl Roster {
             .entry(member.id.clone())
             .or_insert_with(|| Tracked::new(member.address, now));
         tracked.address = member.address;
+        tracked.is_expected = true;
         tracked.known = Some(Known {
             incarnation: member.incarnation,
             heard: now,
@@ -257,6 +278,18 @@ impl Roster {
             holds_copy: false,
             reports: Vec::new(),
         });
+    }
+
+    /// Whether a server is there that has answered, or that the hosts file or the record names.
+    #[must_use]
+    pub fn is_expected_at(&self, address: SocketAddr) -> bool {
+        self.servers.values().any(|tracked| tracked.is_expected && tracked.address == address)
+    }
+
+    /// Addresses of the servers that have answered, or that the hosts file or the record names.
+    pub fn expected_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let expected = self.servers.values().filter(|tracked| tracked.is_expected);
+        expected.map(|tracked| tracked.address)
     }
 
     /// All servers in order of their ids.
@@ -328,6 +361,7 @@ impl Roster {
         &mut self,
         now: Timestamp,
         timing: &Timing,
+        from: SocketAddr,
         announce: &Announce,
     ) -> Option<Nonce> {
         let tracked = self.servers.get_mut(&announce.id)?;
@@ -339,8 +373,21 @@ impl Roster {
             return None;
         }
         self.last_nonce += 1;
-        tracked.note_ping(now, self.last_nonce, to);
+        tracked.note_ping(now, self.last_nonce, to, announce.address.unwrap_or(from));
         Some(self.last_nonce)
+    }
+
+    /// Whether another id can be remembered. The newcomer that has waited longest gives way.
+    fn make_room(&mut self) -> bool {
+        let newcomers = self.servers.iter().filter(|(_, tracked)| !tracked.is_expected);
+        let since = |tracked: &Tracked| tracked.challenger.as_ref().map(|found| found.since);
+        let oldest = newcomers.clone().min_by_key(|(_, tracked)| since(tracked));
+        if newcomers.clone().count() >= NEWCOMERS
+            && let Some(oldest) = oldest.map(|(id, _)| id.clone())
+        {
+            self.servers.remove(&oldest);
+        }
+        self.servers.len() < SERVERS
     }
 
     /// Takes an announce: the process is asked whether it is there.
@@ -353,7 +400,15 @@ impl Roster {
     ) {
         let address = announce.address.unwrap_or(from);
         let last_nonce = self.last_nonce;
-        if self.servers.len() >= SERVERS && !self.servers.contains_key(&announce.id) {
+        if !self.servers.contains_key(&announce.id) && !self.make_room() {
+            return;
+        }
+        // One process bears one id. Whoever announces another's incarnation under an id that is in
+        // use would have that other one refused.
+        if self.servers.iter().any(|(id, tracked)| {
+            let known = tracked.known.as_ref().map(|known| known.incarnation);
+            *id != announce.id && known == Some(announce.incarnation)
+        }) {
             return;
         }
         let tracked =
@@ -386,6 +441,15 @@ impl Roster {
             });
         }
         tracked.hasten(now, timing);
+    }
+
+    /// Whether the ping that this one answers was sent to where it comes from.
+    #[must_use]
+    pub fn was_pinged(&self, pong: &Pong, from: SocketAddr) -> bool {
+        self.servers.get(&pong.id).is_some_and(|tracked| {
+            let mut pings = tracked.pings.iter();
+            pings.any(|ping| ping.nonce == pong.nonce && is_at(ping.address, None, from))
+        })
     }
 
     /// Takes a pong.
@@ -494,6 +558,11 @@ impl Roster {
             tracked.challenger.take_if(|challenger| {
                 challenger.pong.is_none() && now.since(challenger.since) >= CHALLENGE_MAX
             });
+            if !tracked.is_expected && tracked.challenger.is_none() {
+                // A ghost. It is asked again when it announces itself again.
+                tracked.next_ping = now + GHOST_REST;
+                continue;
+            }
             let known = tracked.known.as_ref().map(|known| known.incarnation);
             let mut targets = vec![(tracked.address, known)];
             if let Some(challenger) = &tracked.challenger {
@@ -504,7 +573,7 @@ impl Roster {
             }
             for (address, to) in targets {
                 self.last_nonce += 1;
-                tracked.note_ping(now, self.last_nonce, to);
+                tracked.note_ping(now, self.last_nonce, to, address);
                 due.push((address, to, self.last_nonce));
             }
             (tracked.pinged, tracked.hastened) = (now, false);

@@ -24,7 +24,8 @@ impl ViewServer {
         outbox: &mut Outbox<Answer>,
     ) {
         if let Mode::Running(_) = self.mode
-            && let Some(nonce) = self.roster.ask_superseded(now, &self.config.timing, announce)
+            && let Some(nonce) =
+                self.roster.ask_superseded(now, &self.config.timing, from, announce)
         {
             let ping = self.ping(Some(announce.incarnation), nonce);
             outbox.send(announce.address.unwrap_or(from), Message::Ping(ping.into()));

@@ -11,6 +11,7 @@ mod joins;
 mod leases;
 mod recovery;
 mod reset;
+mod strangers;
 mod superseded;
 mod switchover;
 mod views;

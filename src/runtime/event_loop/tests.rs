@@ -379,7 +379,7 @@ async fn a_turn_takes_no_more_than_its_share_of_datagrams_that_never_end() {
     let script: Script = Box::new(|_, call, outbox| outbox.push(Effect::Answer(call, Said::Done)));
     assert_eq!(handle.call(script).await, Some(Said::Done));
     let taken = taken.load(Ordering::Relaxed);
-    assert!(taken <= 3 * DATAGRAMS_PER_TURN, "{taken} datagrams before the first call");
+    assert!(taken <= 3 * TAKEN_PER_TURN, "{taken} datagrams before the first call");
     drop(handle);
     running.await.unwrap().unwrap();
 }

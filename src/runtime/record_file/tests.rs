@@ -192,15 +192,187 @@ fn a_left_over_temporary_file_is_ignored_and_replaced() {
     assert_eq!(open(&file).unwrap().1, Some(record(2)));
 }
 
+/// A disk that has no room until there is some. For one test only, which shares it with nobody.
+pub(crate) mod room {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use super::*;
+
+    static IS_THERE: AtomicBool = AtomicBool::new(false);
+    static ATTEMPTS: AtomicUsize = AtomicUsize::new(0);
+
+    pub(crate) fn open_without(path: &Path) -> OpenRecord {
+        let write: fn(&mut File, &[u8]) -> io::Result<()> = |file, bytes| {
+            if IS_THERE.load(Ordering::SeqCst) {
+                return file.write_all(bytes);
+            }
+            ATTEMPTS.fetch_add(1, Ordering::SeqCst);
+            Err(system_error(rustix::io::Errno::NOSPC))
+        };
+        let (mut open, _) = open(path).unwrap();
+        open.disk = Disk { write, ..DISK };
+        open
+    }
+
+    pub(crate) fn attempts() -> usize {
+        ATTEMPTS.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn make() {
+        IS_THERE.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The error of the system with this number, as `std` gives it.
+fn system_error(number: rustix::io::Errno) -> io::Error {
+    io::Error::from(number)
+}
+
+const FULL: fn(&mut File, &[u8]) -> io::Result<()> = |file, bytes| {
+    file.write_all(&bytes[..bytes.len() / 2])?;
+    Err(system_error(rustix::io::Errno::NOSPC))
+};
+
 #[test]
-fn a_full_disk_is_an_error_and_leaves_the_former_record() {
-    let (_folder, file) = state_file();
-    let (open_record, _) = open(&file).unwrap();
+fn a_full_disk_is_an_error_that_may_be_waited_out_and_leaves_the_former_record() {
+    let (folder, file) = state_file();
+    let (mut open_record, _) = open(&file).unwrap();
     open_record.persist(&record(1)).unwrap();
-    // Whatever is written there finds no space left.
-    std::os::unix::fs::symlink("/dev/full", beside(&file, ".tmp")).unwrap();
-    let error = open_record.persist(&record(2)).unwrap_err();
-    assert!(error.to_string().contains("free space"), "{error}");
+    let quota: fn(&File) -> io::Result<()> = |_| Err(system_error(rustix::io::Errno::DQUOT));
+    for disk in [Disk { write: FULL, ..DISK }, Disk { sync: quota, ..DISK }] {
+        open_record.disk = disk;
+        let error = open_record.persist(&record(2)).unwrap_err();
+        assert!(matches!(error, RecordError::NoRoom { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("free space in {}", folder.path().display())), "{text}");
+        assert!(text.contains(&file.display().to_string()), "{text}");
+        assert!(!beside(&file, ".tmp").exists(), "what was written takes no room");
+        assert_eq!(decode(&file, &fs::read(&file).unwrap()).unwrap(), record(1));
+    }
+    open_record.disk = DISK;
+    open_record.persist(&record(2)).unwrap();
     drop(open_record);
+    assert_eq!(open(&file).unwrap().1, Some(record(2)));
+}
+
+#[test]
+fn a_disk_that_is_full_or_broken_at_the_start_is_an_error_and_the_record_is_left_alone() {
+    let (_folder, file) = state_file();
+    open(&file).unwrap().0.persist(&record(1)).unwrap();
+    let error = open_on(Disk { write: FULL, ..DISK }, &file).unwrap_err();
+    assert!(matches!(error, RecordError::NoRoom { .. }), "{error}");
+    let broken: fn(&File) -> io::Result<()> = |_| Err(system_error(rustix::io::Errno::IO));
+    let error = open_on(Disk { sync: broken, ..DISK }, &file).unwrap_err();
+    assert!(matches!(error, RecordError::FolderNotWritable { .. }), "{error}");
+    let read_only: fn(&mut File, &[u8]) -> io::Result<()> =
+        |_, _| Err(system_error(rustix::io::Errno::ROFS));
+    let error = open_on(Disk { write: read_only, ..DISK }, &file).unwrap_err();
+    assert!(matches!(error, RecordError::FolderNotWritable { .. }), "{error}");
+    assert!(error.to_string().to_lowercase().contains("read-only"), "{error}");
     assert_eq!(open(&file).unwrap().1, Some(record(1)));
+}
+
+#[test]
+fn what_cannot_be_made_durable_is_an_error_whichever_step_fails_and_is_never_waited_out() {
+    let broken: fn(&File) -> io::Result<()> = |_| Err(system_error(rustix::io::Errno::IO));
+    // Only the folder: the file itself was made durable.
+    let folder_broken: fn(&File) -> io::Result<()> = |file| {
+        if file.metadata()?.is_dir() {
+            return Err(system_error(rustix::io::Errno::IO));
+        }
+        file.sync_all()
+    };
+    // Even for want of room: the new name may or may not be there after a crash.
+    let folder_full: fn(&File) -> io::Result<()> = |file| {
+        if file.metadata()?.is_dir() {
+            return Err(system_error(rustix::io::Errno::NOSPC));
+        }
+        file.sync_all()
+    };
+    let short: fn(&mut File, &[u8]) -> io::Result<()> =
+        |_, _| Err(io::Error::from(io::ErrorKind::WriteZero));
+    let unnamed: fn(&Path, &Path) -> io::Result<()> =
+        |_, _| Err(system_error(rustix::io::Errno::IO));
+    for disk in [
+        Disk { sync: broken, ..DISK },
+        Disk { sync: folder_broken, ..DISK },
+        Disk { sync: folder_full, ..DISK },
+        Disk { write: short, ..DISK },
+        Disk { rename: unnamed, ..DISK },
+    ] {
+        let (_folder, file) = state_file();
+        let (mut open_record, _) = open(&file).unwrap();
+        open_record.persist(&record(1)).unwrap();
+        open_record.disk = disk;
+        let error = open_record.persist(&record(2)).unwrap_err();
+        assert!(matches!(error, RecordError::NotDurable { .. }), "{error}");
+        drop(open_record);
+        // Either record is sound, and nothing else is found.
+        let found = open(&file).unwrap().1.unwrap();
+        assert!(found == record(1) || found == record(2));
+    }
+}
+
+#[test]
+fn the_content_is_durable_before_its_name_and_the_name_before_anything_is_said() {
+    use std::cell::RefCell;
+    thread_local!(static STEPS: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) });
+    let disk = Disk {
+        write: |file, bytes| {
+            STEPS.with_borrow_mut(|steps| steps.push("write"));
+            file.write_all(bytes)
+        },
+        sync: |file| {
+            let is_folder = file.metadata()?.is_dir();
+            STEPS.with_borrow_mut(|it| it.push(if is_folder { "sync folder" } else { "sync" }));
+            file.sync_all()
+        },
+        rename: |from, to| {
+            STEPS.with_borrow_mut(|steps| steps.push("rename"));
+            fs::rename(from, to)
+        },
+    };
+    let (_folder, file) = state_file();
+    let (open_record, _) = open_on(disk, &file).unwrap();
+    assert_eq!(STEPS.take(), ["write", "sync", "sync folder"], "what is read is durable too");
+    open_record.persist(&record(1)).unwrap();
+    assert_eq!(STEPS.take(), ["write", "sync", "rename", "sync folder"]);
+}
+
+#[test]
+fn the_lock_outlives_every_record_and_names_its_holder() {
+    let (_folder, file) = state_file();
+    let (first, _) = open(&file).unwrap();
+    for number in 1..4 {
+        first.persist(&record(number)).unwrap();
+        let text = open_error(&file).to_string();
+        assert!(text.contains(&format!("(process {})", std::process::id())), "{text}");
+        assert!(text.contains("stop that one"), "{text}");
+    }
+    drop(first);
+    fs::write(beside(&file, ".lock"), "12345678 left over, and longer than any number").unwrap();
+    let (_second, found) = open(&file).unwrap();
+    assert_eq!(found, Some(record(3)));
+    let left = fs::read_to_string(beside(&file, ".lock")).unwrap();
+    assert_eq!(left, format!("{}\n", std::process::id()));
+}
+
+#[test]
+fn a_link_to_a_record_is_that_record() {
+    let (folder, file) = state_file();
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let error = open_error(&link);
+    assert!(matches!(error, RecordError::Unreadable { .. }), "leads nowhere: {error}");
+    let (first, _) = open(&file).unwrap();
+    first.persist(&record(1)).unwrap();
+    let error = open_error(&link);
+    assert!(matches!(error, RecordError::InUse { .. }), "{error}");
+    drop(first);
+    let (by_link, found) = open(&link).unwrap();
+    assert_eq!(found, Some(record(1)));
+    by_link.persist(&record(2)).unwrap();
+    drop(by_link);
+    assert!(link.is_symlink(), "the link is not replaced");
+    assert_eq!(open(&file).unwrap().1, Some(record(2)));
 }

@@ -40,14 +40,19 @@ fn dump(lists: &Lists, id: u64) -> Vec<u8> {
 }
 
 #[derive(Default)]
-struct Store {
+struct Cluster {
     lists: Lists,
     commands: usize,
+    epoch: Epoch,
     /// Fails from this command on, which may have happened nevertheless.
     fails_at: Option<usize>,
 }
 
-impl Store {
+impl Target for Cluster {
+    fn epoch(&mut self) -> Result<Epoch, Failure> {
+        Ok(self.epoch)
+    }
+
     fn execute(&mut self, commands: Vec<Command>) -> Result<(), Failure> {
         assert!(commands.len() <= LOT);
         for command in commands {
@@ -64,7 +69,10 @@ impl Store {
                     let entries = entries.iter().map(|(key, list)| (key.to_string(), texts(list)));
                     self.lists.extend(entries);
                 }
-                Command::Remove { .. } | Command::Cas(_) | Command::Incr { .. } => {
+                Command::Remove { .. }
+                | Command::Cas(_)
+                | Command::Incr { .. }
+                | Command::Refused => {
                     panic!("a load puts and appends")
                 }
             }
@@ -76,22 +84,24 @@ impl Store {
         }
         Ok(())
     }
+}
 
+impl Cluster {
     fn load(&mut self, bytes: &[u8], notes: Notes) -> Result<Totals, Stopped> {
         let reader = Reader::begin(bytes).unwrap();
-        load(reader, notes, &mut |commands| self.execute(commands), |_| ())
+        load(reader, notes, self, |_| ())
     }
 }
 
 fn notes(file: Option<&Path>, bytes: &[u8]) -> Notes {
     let id = Reader::begin(bytes).unwrap().header.id;
-    Notes::open(file, &id).unwrap()
+    file.map_or_else(Notes::none, |file| Notes::open(file, &id, Epoch::default()).unwrap())
 }
 
 #[test]
 fn every_list_is_loaded_whatever_was_there_before() {
     let (lists, bytes) = (lists(), dump(&lists(), 1));
-    let mut store = Store::default();
+    let mut store = Cluster::default();
     store.lists.insert("k0001".to_owned(), vec!["former".to_owned()]);
     store.lists.insert("k2000b".to_owned(), vec!["former".to_owned()]);
     store.lists.insert("other".to_owned(), vec!["stays".to_owned()]);
@@ -105,11 +115,11 @@ fn every_list_is_loaded_whatever_was_there_before() {
 fn a_load_that_stopped_anywhere_and_is_repeated_comes_to_the_same() {
     let (lists, bytes) = (lists(), dump(&lists(), 1));
     let folder = tempfile::tempdir().unwrap();
-    let mut all = Store::default();
+    let mut all = Cluster::default();
     all.load(&bytes, notes(None, &bytes)).unwrap();
     for fails_at in (0..all.commands).step_by(97) {
         for file in [None, Some(folder.path().join(format!("{fails_at}")))] {
-            let mut store = Store { fails_at: Some(fails_at), ..Store::default() };
+            let mut store = Cluster { fails_at: Some(fails_at), ..Cluster::default() };
             let stopped = store.load(&bytes, notes(file.as_deref(), &bytes)).unwrap_err();
             assert!(stopped.keys <= lists.len() as u64);
             let before = std::mem::take(&mut store.commands);
@@ -127,25 +137,72 @@ fn what_is_noted_as_loaded_is_not_loaded_again_and_what_is_not_loaded_is_not_not
     let (lists, bytes) = (lists(), dump(&lists(), 1));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("note");
-    let note = Note { id: "0000000000000001".to_owned(), keys: 1500 };
+    let note = Note { id: "0000000000000001".to_owned(), epoch: Epoch::default(), keys: 1500 };
     std::fs::write(&file, serde_json::to_string(&note).unwrap()).unwrap();
-    let mut store = Store::default();
+    let mut store = Cluster::default();
     store.load(&bytes, notes(Some(&file), &bytes)).unwrap();
     let expected: Lists = lists.into_iter().skip(1500).collect();
     assert!(store.lists == expected);
-    assert!(Notes::open(Some(&file), "x").is_ok(), "there is none any more");
+    let open = |id: &str| Notes::open(&file, id, Epoch::default());
+    assert!(open("x").is_ok(), "there is none any more");
     std::fs::write(&file, serde_json::to_string(&note).unwrap()).unwrap();
-    let error = Notes::open(Some(&file), "0000000000000002").err().unwrap().to_string();
+    let error = open("0000000000000002").err().unwrap().to_string();
     assert!(error.contains("another dump; remove it"), "{error}");
     std::fs::write(&file, "something of mine").unwrap();
-    let error = Notes::open(Some(&file), "0000000000000001").err().unwrap().to_string();
+    let error = open("0000000000000001").err().unwrap().to_string();
     assert!(error.contains("name another file"), "{error}");
+}
+
+#[test]
+fn a_note_counts_for_the_store_it_was_made_of_and_for_no_other_one() {
+    let bytes = dump(&lists(), 1);
+    let id = "0000000000000001";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("note");
+    // The same address, the same view server, the next epoch: that is what a reset leaves.
+    let (former, reset) = (Epoch(1, 9), Epoch(2, 9));
+    let note = |keys| serde_json::to_string(&Note { id: id.to_owned(), epoch: former, keys });
+    std::fs::write(&file, note(1500).unwrap()).unwrap();
+    let refused = Notes::open(&file, id, reset).err().unwrap();
+    assert!(matches!(refused, CliError::Misused(_)));
+    assert!(refused.to_string().contains("before it began anew; remove it"), "{refused}");
+    assert!(file.exists(), "whose note it is, its owner says");
+    // It is reset while the load waits for a primary.
+    let mut cluster = Cluster { epoch: reset, ..Cluster::default() };
+    let stopped = cluster.load(&bytes, Notes::open(&file, id, former).unwrap()).unwrap_err();
+    assert_eq!((stopped.keys, stopped.then), (0, Then::Anew));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), note(1500).unwrap(), "nothing is noted");
+    // What was begun before the reset is noted for the store before it, although the reset came in
+    // between.
+    std::fs::remove_file(&file).unwrap();
+    let mut cluster = Cluster { epoch: reset, fails_at: Some(200), ..Cluster::default() };
+    cluster.load(&bytes, Notes::open(&file, id, former).unwrap()).unwrap_err();
+    let noted: Note = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert!(noted.epoch == former && noted.keys > 0);
+}
+
+#[test]
+fn a_program_is_told_of_a_load_that_failed_as_of_one_that_did_not() {
+    let totals = Totals { keys: 3, elements: 4, bytes: 5 };
+    assert_eq!(
+        object(&Ok(Loaded { totals, skipped: 2 })),
+        r#"{"command":"load","elements":4,"keys":3,"ok":true,"skipped":2}"#
+    );
+    assert_eq!(
+        object(&Err(CliError::Misused("why".to_owned()).into())),
+        r#"{"command":"load","error":"why","ok":false,"outcome":"not_executed"}"#
+    );
+    let error = CliError::Failed("why".to_owned());
+    assert_eq!(
+        object(&Err(NotLoaded { error, keys: Some(2) })),
+        r#"{"command":"load","error":"why","keys":2,"ok":false,"outcome":"unknown"}"#
+    );
 }
 
 #[test]
 fn a_dump_that_is_cut_off_says_how_many_keys_are_loaded() {
     let bytes = dump(&lists(), 1);
-    let mut store = Store::default();
+    let mut store = Cluster::default();
     let stopped = store.load(&bytes[..bytes.len() / 3], notes(None, &bytes)).unwrap_err();
     assert!(stopped.why.contains("cut off"), "{}", stopped.why);
     let loaded = store.lists.len() as u64;

@@ -365,3 +365,14 @@ fn too_much_for_one_command_is_refused_before_anything_is_sent() {
         assert!(bench.sent.is_empty());
     }
 }
+
+#[test]
+fn a_single_list_of_several_may_come_without_its_first_element() {
+    // Its first element alone may be longer than a page.
+    let mut bench = Bench::served();
+    let (call, read) = ask(&mut bench, Action::Mget(vec!["a".into()]));
+    bench.reply(s1(), &read, Outcome::Pages(vec![some(3, 0, 0, 1)]));
+    let asked = bench.take_requests(s1()).remove(0);
+    bench.reply(s1(), &asked, page(3, 0, 1, 1));
+    assert_eq!(bench.answers[&call], Ok(Completed::Lists(vec![Some(elements(0, 1))])));
+}

@@ -12,6 +12,7 @@ use crate::kv::replica::Replica;
 use crate::protocol::counts::Counts;
 use crate::protocol::message::{Ask, Message, Outcome, PageRequest, Pong, Request};
 use crate::protocol::server::{Answer, Server, ServerConfig};
+use crate::protocol::sources::Sources;
 use crate::protocol::view::{Member, Micros, Phase, Record, View};
 use crate::protocol::{Effect, Outbox, Process};
 use crate::time::Timestamp;
@@ -187,6 +188,7 @@ impl Bench {
             view_server: address(0),
             advertise: None,
             limits: self.limits,
+            sources: Sources::Known,
         };
         Server::new(self.now, config)
     }
@@ -198,6 +200,11 @@ impl Bench {
 
     pub fn server(&self, index: usize) -> &Server {
         &self.servers[index - 1]
+    }
+
+    /// From now on a copy may take so much memory there.
+    pub fn limit_memory(&mut self, index: usize, bytes: usize) {
+        self.servers[index - 1].config.limits.memory_bytes = Some(bytes);
     }
 
     pub fn counts(&self, index: usize) -> &Counts {

@@ -179,6 +179,12 @@ fn only_a_record_of_its_own_history_that_is_as_new_takes_a_copy_away() {
         bench.ping(2, told);
         assert_eq!(bench.server(2).incarnation(), former, "{record:?}");
     }
+    // And whoever was promised a newer epoch may have counted what the copy knows.
+    let (record, former) = (bench.record.clone(), bench.server(2).incarnation());
+    promise_to_nobody(&mut bench, 2);
+    let told = told_superseded(&mut bench, 2, &record);
+    bench.ping(2, told);
+    assert_eq!(bench.server(2).incarnation(), former);
     // One that rests on the server is no reason, and no record at all says nothing.
     let rests = bench.record.clone();
     let primary = bench.server(1).incarnation();

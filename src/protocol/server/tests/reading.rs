@@ -255,3 +255,32 @@ fn a_long_list_is_read_in_pages_of_one_generation() {
     let nonsense = PageRequest { start: u64::MAX, end: 3, ..request };
     assert_eq!(bench.ask_now(2, get_page("k", nonsense)), Some(Outcome::GenerationChanged));
 }
+
+#[test]
+fn reads_that_wait_are_bounded_in_bytes_as_well() {
+    let limits = Limits { backlog_bytes: 10_000, ..Limits::default() };
+    let mut bench = Bench::pair_with(limits);
+    let session = bench.open(1);
+    // Nobody confirms that this server is still the primary.
+    bench.cut.insert((2, 1));
+    let long = "k".repeat(1000);
+    let ids: Vec<_> = (0..20).map(|_| bench.ask(1, get(&long))).collect();
+    bench.settle();
+    let busy =
+        |bench: &Bench| ids.iter().filter(|id| bench.outcome(**id) == Some(&Outcome::Busy)).count();
+    assert!((9..=12).contains(&busy(&bench)), "{}", busy(&bench));
+    bench.cut.clear();
+    bench.run(ms(300));
+    assert_eq!(bench.ask_now(1, get(&long)), Some(Outcome::Missing), "there is room again");
+
+    // Reads that wait for writes which never come.
+    for _ in 0..50 {
+        bench.ask(1, get_after(&long, session, 7));
+    }
+    bench.run(ms(300));
+    assert_eq!(bench.ask_now(1, get_after("other", session, 0)), Some(Outcome::Missing));
+    for number in 1..=7 {
+        bench.ask_now(1, write(session, number, number - 1, append("k", "v")));
+    }
+    assert_eq!(bench.ask_now(1, get_after(&long, session, 7)), Some(Outcome::Missing));
+}

@@ -284,3 +284,23 @@ fn messages_with_nonsense_in_them_end_no_server() {
     let write = write(session, 2, 1, append("k", "2"));
     assert_eq!(bench.ask_now(1, write), Some(Outcome::Done));
 }
+
+#[test]
+fn what_a_dead_client_sent_before_its_turn_makes_room_for_others() {
+    // Sequence: 1. a client's first write is lost, the following ones come, and the client dies ..
+    // 2. another client's first write is late.
+    let limits = Limits { backlog_bytes: 2_000, ..Limits::default() };
+    let mut bench = Bench::pair_with(limits);
+    let (dead, living) = (bench.open(1), bench.open(1));
+    let value = "x".repeat(900);
+    for number in [2, 3] {
+        bench.ask(1, write(dead, number, 0, append("k", &value)));
+    }
+    bench.settle();
+    let early = bench.ask(1, write(living, 2, 0, append("k", &value)));
+    bench.settle();
+    assert_eq!(bench.outcome(early), None, "it waits for its turn");
+    bench.ask_now(1, write(living, 1, 0, append("k", "1")));
+    bench.settle();
+    assert_eq!(bench.outcome(early), Some(&Outcome::Done), "it was kept");
+}

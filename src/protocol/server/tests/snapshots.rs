@@ -179,3 +179,34 @@ fn a_snapshot_that_nobody_reads_is_given_up() {
     read.bench.run(super::bench::ms(31_000));
     assert_eq!(refusal(read.bench.ask_now(1, later(&cursor))), SnapshotRefusal::Gone);
 }
+
+#[test]
+fn a_reader_that_has_read_everything_makes_room_for_the_next_one_soon() {
+    let mut read = Read::new(1 << 20);
+    let mut cursor = page(read.bench.ask_now(1, first())).next;
+    let mut last = None;
+    while let Some(next) = cursor {
+        last = Some(next.clone());
+        cursor = page(read.bench.ask_now(1, later(&next))).next;
+    }
+    let last = later(&last.unwrap());
+    page(read.bench.ask_now(1, last.clone()));
+    read.bench.run(super::bench::ms(600));
+    let id = RequestId(900);
+    read.bench.ask_as(1, 78, id, first());
+    read.bench.settle();
+    assert!(page(read.bench.outcome(id).cloned()).next.is_some());
+    assert_eq!(refusal(read.bench.ask_now(1, last)), SnapshotRefusal::Gone);
+}
+
+#[test]
+fn a_late_copy_of_an_older_opening_does_not_end_the_snapshot_that_is_read() {
+    let mut read = Read::new(1 << 20);
+    let old = read.bench.ask(1, first());
+    read.bench.settle();
+    let cursor = page(read.bench.ask_now(1, first())).next.unwrap();
+    read.bench.resend(1, old);
+    read.bench.settle();
+    assert_eq!(refusal(read.bench.outcome(old).cloned()), SnapshotRefusal::Gone);
+    page(read.bench.ask_now(1, later(&cursor)));
+}

@@ -1,6 +1,8 @@
 //! State transfer while the primary serves.
 
-use super::bench::{Bench, append, ms, put, remove, write};
+use std::time::Duration;
+
+use super::bench::{Bench, append, get, ms, put, remove, write};
 use crate::config::Limits;
 use crate::kv::transfer::Item;
 use crate::protocol::message::{Message, Outcome, ReportKind};
@@ -263,12 +265,12 @@ fn a_stranger_in_the_same_view_can_neither_offer_nor_judge_nor_acknowledge() {
     assert_eq!(bench.reports(1), [ReportKind::CaughtUp]);
 }
 
-#[test]
-fn a_stream_that_filled_its_turn_goes_on_in_the_next_one_without_an_answer() {
+/// A transfer of 200 large values of which nothing is acknowledged, and how many have left.
+fn transferring() -> (Bench, impl Fn(&Bench) -> usize) {
     let mut bench = Bench::solo();
     let session = bench.open(1);
     for number in 1..=200 {
-        let command = put(&format!("k{number}"), &"v".repeat(1000));
+        let command = put(&format!("k{number:03}"), &"v".repeat(1000));
         bench.ask_now(1, write(session, number, number - 1, command));
     }
     bench.log.clear();
@@ -277,9 +279,6 @@ fn a_stream_that_filled_its_turn_goes_on_in_the_next_one_without_an_answer() {
     bench.tell(1);
     bench.tell(2);
     bench.settle();
-    let offer = bench.held.remove(0);
-    bench.hand_over(offer);
-    bench.settle();
     let sent = |bench: &Bench| {
         let items = bench.log.iter().filter_map(|envelope| match &envelope.message {
             Message::Transfer(transfer) => Some(transfer.items.len()),
@@ -287,8 +286,61 @@ fn a_stream_that_filled_its_turn_goes_on_in_the_next_one_without_an_answer() {
         });
         items.sum::<usize>()
     };
+    (bench, sent)
+}
+
+#[test]
+fn a_stream_that_filled_its_turn_goes_on_in_the_next_one_without_an_answer() {
+    let (mut bench, sent) = transferring();
+    bench.run(ms(20));
+    let offer = bench.held.remove(0);
+    bench.hand_over(offer);
+    bench.settle();
     let first = sent(&bench);
     assert!(first > 0);
-    bench.run(std::time::Duration::from_nanos(1));
+    bench.run(Duration::from_nanos(1));
     assert!(sent(&bench) > first, "{first} of 200");
+}
+
+#[test]
+fn while_a_client_is_served_a_part_waits_for_the_one_before_or_for_a_millisecond() {
+    for wait in [ms(0), ms(1)] {
+        let (mut bench, sent) = transferring();
+        bench.ask_now(1, get("k001"));
+        let offer = bench.held.remove(0);
+        bench.ask_now(1, get("k001"));
+        bench.hand_over(offer);
+        bench.ask_now(1, get("k001"));
+        bench.settle();
+        let first = sent(&bench);
+        assert!((1..60).contains(&first), "{first} of 200");
+        bench.run(ms(1) - Duration::from_nanos(1));
+        bench.ask_now(1, get("k001"));
+        assert_eq!(sent(&bench), first, "nothing is acknowledged");
+        if wait > ms(0) {
+            bench.run(wait);
+        } else {
+            let acks = std::mem::take(&mut bench.held);
+            acks.into_iter().for_each(|ack| bench.hand_over(ack));
+            bench.settle();
+        }
+        assert!(sent(&bench) > first, "{first} of 200");
+    }
+}
+
+#[test]
+fn effects_of_writes_leave_at_once_when_they_gather_faster_than_a_part_a_millisecond() {
+    let (mut bench, sent) = transferring();
+    let offer = bench.held.remove(0);
+    bench.hand_over(offer);
+    bench.ask_now(1, get("k001"));
+    bench.settle();
+    let first = sent(&bench);
+    let session = bench.open(1);
+    for number in 1..=40 {
+        let command = put("k001", &"w".repeat(1000));
+        bench.ask_now(1, write(session, number, number - 1, command));
+    }
+    bench.settle();
+    assert!(sent(&bench) > first + 20, "{first} and then {}", sent(&bench));
 }

@@ -171,3 +171,42 @@ fn no_bytes_make_it_panic() {
     let counters = transport.counters();
     assert!(counters.assemblies_completed > 0 && counters.wants_received > 0, "{counters:?}");
 }
+
+#[test]
+fn one_source_that_takes_all_room_does_not_keep_the_others_out() {
+    let limits = Limits { assembly_bytes: 1 << 20, message_bytes: 300_000, ..Limits::default() };
+    let mut transport = Transport::new(Incarnation(1), limits);
+    let (greedy, honest) = (address("10.0.0.1:1"), address("10.0.0.2:1"));
+    let mut receiver = |from: SocketAddr, bytes: &[u8]| {
+        let mut out = Vec::new();
+        transport.receive(Timestamp::ZERO, from, bytes, &mut out);
+        (out.len(), transport.counters().assemblies_refused)
+    };
+    for id in 0..200 {
+        receiver(greedy, &piece(7, id, 10_000, 0, "x"));
+    }
+    let (_, refused) = receiver(greedy, &piece(7, 500, 10_000, 0, "x"));
+    assert!(refused > 0, "it does not make room for itself");
+    let mut sender = Transport::new(Incarnation(2), limits);
+    sender.send(Timestamp::ZERO, address("127.0.0.1:1"), &put_of(1, 100_000));
+    let mut datagrams = Vec::new();
+    sender.flush(&mut datagrams);
+    assert_eq!(receiver(honest, &datagrams[0].bytes), (0, refused), "it has its place");
+}
+
+#[test]
+fn a_message_that_comes_a_byte_at_a_time_is_given_up_in_the_end() {
+    let mut transport = Transport::new(Incarnation(1), Limits::default());
+    let from = address("10.0.0.1:1");
+    let mut now = Timestamp::ZERO;
+    for offset in 0..1000 {
+        let bytes = piece(7, 9, 1_000_000, offset, "x");
+        transport.receive(now, from, &bytes, &mut Vec::new());
+        now = now + Duration::from_millis(100);
+        while transport.poll_timeout().is_some_and(|at| at <= now) {
+            transport.handle_timeout(now);
+        }
+    }
+    assert_eq!(transport.counters().assemblies_expired, 1);
+    assert_eq!(transport.assemblies.bytes(), 0);
+}

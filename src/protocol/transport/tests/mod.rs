@@ -3,6 +3,7 @@
 mod datagrams;
 mod hostile;
 mod network;
+mod proof;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

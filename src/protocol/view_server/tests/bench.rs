@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::config::Timing;
 use crate::protocol::message::{Announce, Message, Ping, ViewReply, ViewRequest};
+use crate::protocol::sources::Sources;
 use crate::protocol::view::{Phase, Record, View};
 use crate::protocol::view_server::{
     Answer, Command, DurableRecord, Status, ViewServer, ViewServerConfig,
@@ -72,7 +73,12 @@ impl Bench {
     pub fn with(timing: Timing) -> Bench {
         let now = Timestamp(1_000_000_000);
         let incarnation = Incarnation(1);
-        let config = ViewServerConfig { incarnation, timing, hosts: BTreeMap::new() };
+        let config = ViewServerConfig {
+            incarnation,
+            timing,
+            hosts: BTreeMap::new(),
+            sources: Sources::Known,
+        };
         Bench {
             now,
             view_server: ViewServer::new(now, config, None),
@@ -158,7 +164,12 @@ impl Bench {
     pub fn restart_view_server(&mut self, keeps_record: bool, timing: Timing) {
         self.incarnations += 1;
         let incarnation = Incarnation(self.incarnations);
-        let config = ViewServerConfig { incarnation, timing, hosts: BTreeMap::new() };
+        let config = ViewServerConfig {
+            incarnation,
+            timing,
+            hosts: BTreeMap::new(),
+            sources: Sources::Known,
+        };
         let durable = self.persisted.last().cloned().filter(|_| keeps_record);
         self.timing = timing;
         self.incarnation = incarnation;
@@ -248,6 +259,14 @@ impl Bench {
         }
         let mut outbox = Outbox::default();
         self.view_server.handle_message(self.now, from, message, &mut outbox);
+        self.carry_out(outbox);
+    }
+
+    /// The view server gets this now, and must take no notice of it.
+    pub fn tell_unheard(&mut self, from: SocketAddr, message: Message) {
+        let mut outbox = Outbox::default();
+        self.view_server.handle_message(self.now, from, message, &mut outbox);
+        assert_eq!(outbox.counts.pongs, 0);
         self.carry_out(outbox);
     }
 

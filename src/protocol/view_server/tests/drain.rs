@@ -146,3 +146,15 @@ fn an_undrain_ends_what_is_under_way() {
     bench.run(ms(500));
     assert_eq!(bench.number(), number);
 }
+
+#[test]
+fn a_drained_process_that_begins_again_by_itself_is_still_drained() {
+    let mut bench = Bench::pair();
+    drained(ask(&mut bench, "s3", false));
+    let former = bench.incarnation("s3");
+    bench.start("s3");
+    bench.server("s3").incarnation = former.next();
+    bench.run(ms(1000));
+    assert_eq!(bench.status().servers[2].incarnation, Some(former.next()));
+    assert_eq!(role(&mut bench, "s3"), "drained");
+}

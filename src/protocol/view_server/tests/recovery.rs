@@ -455,3 +455,54 @@ fn a_spare_with_a_copy_of_another_history_is_not_begun_with() {
     assert_eq!(bench.incarnation("s2"), bench.eligible()[0]);
     assert_ne!(bench.record().view.primary.incarnation, Incarnation(0));
 }
+
+/// A spare that knows a history which its only holder never heard of, and follows another one now.
+fn with_a_history_that_was_given_up(holds_copy: bool) -> Bench {
+    let mut bench = Bench::new();
+    bench.start("s1");
+    bench.run_until(|bench| bench.is("s1", None, Phase::Active));
+    bench.start("s2");
+    bench.run_until(|bench| bench.is("s1", Some("s2"), Phase::Active));
+    let mut first = bench.foreign(78);
+    first.eligible.truncate(1);
+    first.view.backup = None;
+    bench.start("s3");
+    bench.run(ms(300));
+    (bench.server("s3").record, bench.server("s3").holds_copy) = (Some(first), holds_copy);
+    bench.restart_view_server(false, Timing::default());
+    bench
+}
+
+#[test]
+fn a_history_that_its_only_holder_never_heard_of_holds_nobody_up() {
+    let mut bench = with_a_history_that_was_given_up(false);
+    let (id, history) = (bench.record().view.id, bench.record().history);
+    bench.run_until(|bench| bench.record().view.id > id);
+    assert_eq!(bench.record().history, history);
+    assert!(bench.eligible().contains(&bench.incarnation("s1")));
+}
+
+#[test]
+fn a_history_of_which_somebody_holds_a_copy_is_left_to_a_person() {
+    let mut bench = with_a_history_that_was_given_up(true);
+    let id = bench.record().view.id;
+    bench.run(ms(2000));
+    assert_eq!(bench.record().view.id, id);
+    assert!(bench.waiting().contains("different histories"));
+}
+
+#[test]
+fn a_history_whose_holder_has_not_answered_is_not_given_up() {
+    // Sequence: the only holder of what the spare knows of is cut off, and another history is there.
+    let mut bench = Bench::pair();
+    let mut first = bench.foreign(78);
+    first.view.backup = None;
+    first.view.primary.incarnation = Incarnation(4711);
+    first.eligible = vec![first.view.primary.clone()];
+    bench.server("s3").record = Some(first);
+    let id = bench.record().view.id;
+    bench.restart_view_server(false, Timing::default());
+    bench.run(ms(2000));
+    assert_eq!(bench.record().view.id, id);
+    assert!(bench.waiting().contains("different histories"));
+}

@@ -58,6 +58,36 @@ async fn nothing_that_follows_a_failed_persist_is_sent_or_answered() {
 }
 
 #[tokio::test]
+async fn nothing_that_follows_a_persist_is_sent_before_there_is_room_for_the_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state");
+    let record = RecordFile::At(record_file::tests::room::open_without(&file));
+    let it = start(Scripted::default(), record).await;
+    let to = it.peer_address();
+    let script: Script = Box::new(move |_, call, outbox| {
+        outbox.send(to, said("before"));
+        outbox.push(Effect::Persist(durable(1)));
+        outbox.send(to, said("after"));
+        outbox.push(Effect::Answer(call, Said::Done));
+    });
+    let handle = it.handle.clone();
+    let answer = tokio::spawn(async move { handle.call(script).await });
+    assert_eq!(it.heard().await, "before");
+    while record_file::tests::room::attempts() < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(heard_now(&it.peer), None);
+    assert!(!answer.is_finished() && !it.running.is_finished());
+    assert!(!file.exists(), "nothing is on disk");
+    record_file::tests::room::make();
+    assert_eq!(answer.await.unwrap(), Some(Said::Done));
+    assert_eq!(it.heard().await, "after");
+    drop(it.handle);
+    it.running.await.unwrap().unwrap();
+    assert_eq!(record_file::open(&file).unwrap().1, Some(*durable(1)));
+}
+
+#[tokio::test]
 async fn an_answer_under_a_lease_is_sent_while_the_lease_lasts() {
     let it = start(Scripted::default(), RecordFile::None).await;
     let to = it.peer_address();
