@@ -11,8 +11,8 @@ use pbkv::cli::flags::{LogFormat, parse_address, parse_time};
 use pbkv::cli::setup::Connection;
 use pbkv::cli::terminal::Terminal;
 use pbkv::cli::{
-    CliError, VERSION, bench, check, client_command, client_session, dump, exit, generate, logging,
-    runtime, watch,
+    CliError, VERSION, bench, check, client_command, client_session, dump, exit, generate, keygen,
+    logging, runtime, watch,
 };
 use pbkv::runtime::Client;
 use pbkv::runtime::client::ClientOptions;
@@ -31,6 +31,9 @@ struct Flags {
     /// Address of the view server instead of the one in the hosts file
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     view_server: Option<SocketAddr>,
+    /// Key file, which seals all datagrams [default: what PBKV_KEY_FILE names, or none]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// How long to try an operation
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
     deadline: Duration,
@@ -68,9 +71,10 @@ fn main() -> ExitCode {
 fn run(flags: Flags) -> Result<ExitCode, CliError> {
     logging::start(flags.log_format, "warn")?;
     let form = if flags.json { Form::Json } else { Form::Text };
-    let Flags { hosts, view_server, deadline, command, .. } = flags;
-    let connection = Connection { hosts, view_server, deadline };
+    let Flags { hosts, view_server, key_file, deadline, command, .. } = flags;
+    let connection = Connection { hosts, view_server, key_file, deadline };
     match command.split_first() {
+        Some((word, words)) if word == "keygen" => return keygen::run(words),
         Some((word, words)) if word == "check" => return check::run(words, form),
         Some((word, words)) if word == "bench" => return bench::run(words, form, connection),
         Some((word, words)) if word == "watch" || word == "top" => {
@@ -85,7 +89,8 @@ fn run(flags: Flags) -> Result<ExitCode, CliError> {
         Err(code) => return Ok(code),
     };
     let view_server = connection.whom(None, None)?;
-    let options = ClientOptions { deadline, ..ClientOptions::new(view_server) };
+    let keys = connection.keys(None)?;
+    let options = ClientOptions { deadline, keys, ..ClientOptions::new(view_server) };
     runtime()?.block_on(async {
         let client = Client::connect_with(options).await.map_err(CliError::failed)?;
         client_session::run(client, form, task).await

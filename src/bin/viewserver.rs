@@ -8,12 +8,13 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser};
 use pbkv::cli::flags::{LogFormat, StateFile, parse_id, parse_listen, parse_state, parse_time};
 use pbkv::cli::serve::{asking, serve};
-use pbkv::cli::setup::{HostsFile, view_server};
+use pbkv::cli::setup::{HostsFile, server_seal, view_server};
 use pbkv::cli::terminal::Terminal;
 use pbkv::cli::{
     CliError, VERSION, exit, generate, logging, metrics, runtime as start_runtime, view_console,
 };
 use pbkv::config::{Limits, Timing};
+use pbkv::protocol::seal::Role;
 use pbkv::protocol::sources::Sources;
 use pbkv::protocol::transport::Transport;
 use pbkv::protocol::view_server::{Command, ViewServer, ViewServerConfig};
@@ -47,6 +48,12 @@ struct Flags {
     /// Silence after which a server is judged dead; at least three ping intervals
     #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = parse_time)]
     dead_after: Duration,
+    /// Key file, which seals all datagrams [default: what PBKV_KEY_FILE names, or none]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Without keys, bind also an address that others can reach
+    #[arg(long)]
+    insecure: bool,
     /// Let the primary answer reads alone for most of dead-after
     #[arg(long)]
     lease_reads: bool,
@@ -71,6 +78,7 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let timing = Timing::new(flags.ping_interval, flags.dead_after, flags.lease_reads)
         .map_err(CliError::misused)?;
     let place = view_server(&HostsFile::from_environment(flags.hosts), &flags.id, flags.listen)?;
+    let seal = server_seal(flags.key_file, Role::ViewServer, place.listen, flags.insecure)?;
     let state = flags
         .state
         .unwrap_or_else(|| StateFile::At(PathBuf::from(format!("{}.state.json", flags.id))));
@@ -84,11 +92,18 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let socket = runtime::bind(place.listen).await.map_err(CliError::failed)?;
     let address = socket.local_addr().map_err(CliError::failed)?;
     let incarnation = Incarnation(runtime::random_u64());
-    let config =
-        ViewServerConfig { incarnation, timing, hosts: place.servers, sources: Sources::Known };
+    // Who is behind an address is proven by a seal, or else by the address alone.
+    let sources = if seal.is_some() { Sources::Any } else { Sources::Known };
+    let config = ViewServerConfig { incarnation, timing, hosts: place.servers, sources };
     let process = ViewServer::new(runtime::now(), config, durable);
-    let secret = runtime::secret().map_err(CliError::failed)?;
-    let transport = Transport::new(incarnation, Limits::default()).demanding_proof(secret);
+    let limits = Limits::default();
+    let transport = match &seal {
+        Some(_) => Transport::new(incarnation, runtime::limits_under_seal(limits)),
+        None => {
+            let secret = runtime::secret().map_err(CliError::failed)?;
+            Transport::new(incarnation, limits).demanding_proof(secret)
+        }
+    };
     // The loop ends when nobody can call it any more; the console may end long before.
     let (handle, calls) = runtime::channel();
     metrics::serve(flags.metrics, &handle, Command::Measure, metrics::view_page)?;
@@ -96,7 +111,7 @@ async fn run(flags: Flags) -> Result<ExitCode, CliError> {
     let console = || {
         view_console::console(&mut Terminal::of_server("viewserver> ", view_console::USAGES), ask)
     };
-    let run = runtime::run(process, transport, socket, calls, record_file, Spin::Off);
+    let run = runtime::run(process, transport, socket, calls, record_file, Spin::Off, seal);
     serve(&flags.id.0, address, run, console).await?;
     drop(handle);
     Ok(ExitCode::SUCCESS)

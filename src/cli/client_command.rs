@@ -66,6 +66,11 @@ pub const ONE_SHOT_USAGES: &[Usage] = &[
         purpose: "put what dump has written; load --help says how (command line only)",
     },
     Usage {
+        word: "keygen",
+        arguments: "> FILE",
+        purpose: "draw a key for --key-file; keygen --help says more (command line only)",
+    },
+    Usage {
         word: "completions",
         arguments: "SHELL",
         purpose: "print a completion script for bash, zsh, fish, ... (command line only)",

@@ -5,7 +5,7 @@
 //! [`typed`] and [`terminal`] (lines in, lines out), [`mod@editor`], [`blame`], [`above`] and
 //! [`style`] (what only a person sees), [`serve`] (the frame of both servers), [`view_console`],
 //! [`kv_console`], [`client_command`], [`client_answer`], [`client_session`]; then the commands of the
-//! client that are no operations: [`mod@bench`], [`check`], [`dump`] and [`watch`].
+//! client that are no operations: [`mod@bench`], [`check`], [`dump`], [`keygen`] and [`watch`].
 //!
 //! Parsing and formatting are pure functions. Lines are read, and answers written, by a thread of
 //! their own: a reader that does not read its pipe stops that thread and never the protocol.
@@ -29,6 +29,7 @@ pub mod dump;
 pub mod editor;
 pub mod flags;
 pub mod generate;
+pub mod keygen;
 pub mod kv_console;
 pub mod lines;
 pub mod log_line;

@@ -10,8 +10,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing::info;
+
 use crate::cli::CliError;
 use crate::hosts::{Hosts, VIEW};
+use crate::protocol::seal::{KeyKind, Keyring, Role, Seal};
+use crate::runtime::key_file;
 use crate::types::ServerId;
 
 /// The hosts file that is read when none is named.
@@ -19,6 +23,62 @@ pub const DEFAULT_HOSTS: &str = "knownhosts.json";
 
 /// The environment variable that names another one.
 pub const HOSTS_VARIABLE: &str = "PBKV_HOSTS";
+
+/// The environment variable that names a key file.
+pub const KEY_FILE_VARIABLE: &str = "PBKV_KEY_FILE";
+
+/// The file that the flag names, or else the environment, and its keys.
+fn keys_of(
+    flag: Option<PathBuf>,
+    variable: Option<OsString>,
+) -> Result<Option<(PathBuf, Keyring)>, CliError> {
+    let variable = variable.filter(|value| !value.is_empty()).map(PathBuf::from);
+    let Some(path) = flag.or(variable) else { return Ok(None) };
+    let keys = key_file::load(&path).map_err(CliError::misused)?;
+    Ok(Some((path, keys)))
+}
+
+/// What seals the datagrams of a server that binds this address. Without keys, and unless the
+/// operator insists, it binds loopback addresses only: whoever can send to it can read and change
+/// everything.
+///
+/// # Errors
+/// When the file cannot be used, or there is none and the address is one that others can reach.
+pub fn server_seal(
+    key_file: Option<PathBuf>,
+    role: Role,
+    listen: SocketAddr,
+    is_insecure: bool,
+) -> Result<Option<Seal>, CliError> {
+    let found = keys_of(key_file, std::env::var_os(KEY_FILE_VARIABLE))?;
+    seal_of(found, role, listen, is_insecure)
+}
+
+fn seal_of(
+    found: Option<(PathBuf, Keyring)>,
+    role: Role,
+    listen: SocketAddr,
+    is_insecure: bool,
+) -> Result<Option<Seal>, CliError> {
+    let Some((path, keys)) = found else {
+        if is_insecure || listen.ip().to_canonical().is_loopback() {
+            return Ok(None);
+        }
+        return Err(CliError::Misused(format!(
+            "{listen} can be reached by others, who could read and change everything: give all \
+             processes a key with --key-file FILE (client keygen > FILE makes one), or say \
+             --insecure if nobody but them can send to it"
+        )));
+    };
+    if !keys.has(KeyKind::Cluster) {
+        let path = path.display();
+        return Err(CliError::Misused(format!(
+            "{path}: has only keys for clients; a server needs one of the cluster: client keygen"
+        )));
+    }
+    info!(event = "keys", file = %path.display(), "datagrams are sealed with {}", keys.names());
+    key_file::seal(keys, role).map(Some).map_err(CliError::failed)
+}
 
 /// Which hosts file to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +118,8 @@ pub struct Connection {
     pub hosts: Option<PathBuf>,
     /// `--view-server`.
     pub view_server: Option<SocketAddr>,
+    /// `--key-file`.
+    pub key_file: Option<PathBuf>,
     /// `--deadline`.
     pub deadline: Duration,
 }
@@ -77,6 +139,16 @@ impl Connection {
         let before = self.view_server.filter(|_| hosts.is_none());
         let hosts = hosts.or_else(|| self.hosts.clone());
         client(&HostsFile::from_environment(hosts), view_server.or(before))
+    }
+
+    /// The keys to use, if the flags behind the command say this.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn keys(&self, key_file: Option<PathBuf>) -> Result<Option<Keyring>, CliError> {
+        let flag = key_file.or_else(|| self.key_file.clone());
+        let found = keys_of(flag, std::env::var_os(KEY_FILE_VARIABLE))?;
+        Ok(found.map(|(_, keys)| keys))
     }
 }
 
@@ -177,6 +249,45 @@ mod tests {
         (folder, path)
     }
 
+    #[test]
+    fn without_keys_a_server_binds_loopback_only_unless_the_operator_insists() {
+        let seal = |listen: &str, is_insecure| {
+            seal_of(None, Role::Server, listen.parse().unwrap(), is_insecure)
+        };
+        for listen in ["127.0.0.1:5000", "127.8.0.1:0", "[::1]:5000", "[::ffff:127.0.0.1]:1"] {
+            assert!(seal(listen, false).unwrap().is_none(), "{listen}");
+        }
+        for listen in ["0.0.0.0:5000", "192.0.2.1:5000", "[::]:5000", "[2001:db8::1]:5000"] {
+            let CliError::Misused(error) = seal(listen, false).unwrap_err() else {
+                panic!("{listen}")
+            };
+            assert!(error.contains("--key-file") && error.contains("--insecure"), "{error}");
+            assert!(seal(listen, true).unwrap().is_none(), "{listen}");
+        }
+    }
+
+    #[test]
+    fn a_server_needs_a_key_of_the_cluster() {
+        let file = |kind: &str| {
+            let text = format!("a {} {kind}", "0123456789abcdef".repeat(4));
+            Some((PathBuf::from("key"), Keyring::parse(&text).unwrap()))
+        };
+        let anywhere = "0.0.0.0:5000".parse().unwrap();
+        assert!(seal_of(file("cluster"), Role::Server, anywhere, false).unwrap().is_some());
+        let error = seal_of(file("client"), Role::Server, anywhere, true).unwrap_err();
+        assert!(error.to_string().contains("only keys for clients"), "{error}");
+    }
+
+    #[test]
+    fn the_key_file_of_the_flag_overrides_the_variable() {
+        assert!(keys_of(None, None).unwrap().is_none());
+        assert!(keys_of(None, Some("".into())).unwrap().is_none());
+        let both = keys_of(Some("/nowhere/flag".into()), Some("/nowhere/variable".into()));
+        assert!(both.unwrap_err().to_string().contains("/nowhere/flag"));
+        let variable = keys_of(None, Some("/nowhere/variable".into()));
+        assert!(variable.unwrap_err().to_string().contains("/nowhere/variable"));
+    }
+
     fn nowhere() -> PathBuf {
         PathBuf::from("/nowhere/hosts.json")
     }
@@ -209,7 +320,7 @@ mod tests {
         let (_folder, path) = file();
         let before = |hosts: Option<PathBuf>, view_server| {
             let deadline = Duration::from_secs(1);
-            Connection { hosts, view_server, deadline }
+            Connection { hosts, view_server, key_file: None, deadline }
         };
         let by_address = before(None, Some(address(1)));
         assert_eq!(by_address.whom(None, None).unwrap(), address(1));

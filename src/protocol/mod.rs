@@ -4,8 +4,9 @@
 //! everything that shall happen goes out as an [`Effect`], in order. The same code runs on real
 //! sockets (`runtime`), in a simulated cluster and in a model checker (`tests`).
 //!
-//! Reading order: [`view`], [`message`], [`status`], [`codec`], [`transport`], [`round_trip`],
-//! [`counts`], [`sources`], then [`view_server`], [`server`], [`client`] and [`asking`], which never import each
+//! Reading order: [`view`], [`message`], [`status`], [`codec`], [`transport`], [`seal`],
+//! [`round_trip`], [`counts`], [`sources`], then [`view_server`], [`server`], [`client`] and
+//! [`asking`], which never import each
 //! other.
 
 pub mod asking;
@@ -14,6 +15,7 @@ pub mod codec;
 pub mod counts;
 pub mod message;
 pub mod round_trip;
+pub mod seal;
 pub mod server;
 pub mod sources;
 pub mod status;

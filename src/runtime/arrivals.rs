@@ -12,6 +12,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
+use crate::protocol::seal::Role;
+
 /// Datagrams that wait, at most, and their bytes.
 pub const WAITING_MAX: usize = 4096;
 /// See [`WAITING_MAX`].
@@ -28,7 +30,7 @@ const POOL_BYTES_MAX: usize = 4 << 10;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
-    waiting: VecDeque<(SocketAddr, Vec<u8>)>,
+    waiting: VecDeque<(SocketAddr, Option<Role>, Vec<u8>)>,
     bytes: usize,
     /// How many of each source wait. Only looked up: its order, which is random, never shows.
     of_one: HashMap<SocketAddr, usize>,
@@ -44,8 +46,8 @@ impl Arrivals {
         self.waiting.is_empty()
     }
 
-    /// Lets a datagram wait, if there is room.
-    pub(super) fn push(&mut self, from: SocketAddr, datagram: &[u8]) {
+    /// Lets a datagram wait, if there is room, with what its seal says of its sender.
+    pub(super) fn push(&mut self, from: SocketAddr, sender: Option<Role>, datagram: &[u8]) {
         let share = WAITING_MAX / (self.of_one.len() + 1);
         let share = share.clamp(WAITING_OF_ONE_MIN, WAITING_OF_ONE_MAX);
         let of_one = self.of_one.entry(from).or_default();
@@ -63,12 +65,12 @@ impl Arrivals {
         self.bytes += datagram.len();
         let mut buffer = self.pool.pop().unwrap_or_default();
         buffer.extend_from_slice(datagram);
-        self.waiting.push_back((from, buffer));
+        self.waiting.push_back((from, sender, buffer));
     }
 
     /// The one that waits longest. To be given back when it was handled.
-    pub(super) fn pop(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
-        let (from, buffer) = self.waiting.pop_front()?;
+    pub(super) fn pop(&mut self) -> Option<(SocketAddr, Option<Role>, Vec<u8>)> {
+        let (from, sender, buffer) = self.waiting.pop_front()?;
         self.bytes -= buffer.len();
         if let Some(of_one) = self.of_one.get_mut(&from) {
             *of_one -= 1;
@@ -76,7 +78,7 @@ impl Arrivals {
                 self.of_one.remove(&from);
             }
         }
-        Some((from, buffer))
+        Some((from, sender, buffer))
     }
 
     /// Keeps the memory of a datagram that was handled.
@@ -100,33 +102,33 @@ mod tests {
     fn what_waits_is_bounded_in_all_and_for_each_source_and_leaves_in_order() {
         let mut arrivals = Arrivals::default();
         for number in 0..1000_u32 {
-            arrivals.push(source(1), &number.to_le_bytes());
+            arrivals.push(source(1), None, &number.to_le_bytes());
         }
         assert_eq!(arrivals.shed, 1000 - WAITING_OF_ONE_MAX as u64);
-        arrivals.push(source(2), b"another");
+        arrivals.push(source(2), None, b"another");
         for number in 0..WAITING_OF_ONE_MAX as u32 {
-            let (from, bytes) = arrivals.pop().unwrap();
+            let (from, _, bytes) = arrivals.pop().unwrap();
             assert_eq!((from, &bytes[..]), (source(1), &number.to_le_bytes()[..]));
             arrivals.give_back(bytes);
         }
-        assert_eq!(arrivals.pop(), Some((source(2), b"another".to_vec())));
+        assert_eq!(arrivals.pop(), Some((source(2), None, b"another".to_vec())));
         assert!(arrivals.is_empty() && arrivals.pop().is_none());
         assert_eq!((arrivals.bytes, arrivals.of_one.len()), (0, 0));
 
         let mut arrivals = Arrivals::default();
         for port in (0..300).flat_map(|_| 0..200) {
-            arrivals.push(source(port), b"x");
+            arrivals.push(source(port), None, b"x");
         }
         assert!(arrivals.waiting.len() < WAITING_MAX, "there is room for one more");
         let mut arrivals = Arrivals::default();
         for port in 0..60_000 {
-            arrivals.push(source(port), b"x");
+            arrivals.push(source(port), None, b"x");
         }
         assert_eq!(arrivals.waiting.len(), WAITING_MAX);
         assert_eq!(arrivals.of_one.len(), WAITING_MAX, "who has no room is not remembered");
         let mut arrivals = Arrivals::default();
         for port in 0..1000 {
-            arrivals.push(source(port), &[0; 60_000]);
+            arrivals.push(source(port), None, &[0; 60_000]);
         }
         assert!(arrivals.bytes <= WAITING_BYTES_MAX && arrivals.waiting.len() > 100);
     }

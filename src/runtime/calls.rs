@@ -12,6 +12,7 @@ use tracing::debug;
 
 use crate::protocol::Process;
 use crate::protocol::counts::Counts;
+use crate::protocol::seal;
 use crate::protocol::transport::Counters;
 use crate::sequence::Sequence;
 use crate::types::CallId;
@@ -37,6 +38,8 @@ pub struct Totals {
     pub sent: u64,
     /// Bytes in them.
     pub sent_bytes: u64,
+    /// Counted where datagrams are sealed and opened.
+    pub seal: seal::Counters,
     /// Datagrams that found no room to wait for their turn.
     pub shed: u64,
 }

@@ -19,13 +19,15 @@ use crate::protocol::client::{
     Action, Answer, ClientConfig, ClientProcess, Command, Completed, Event, Failure, FailureReason,
 };
 use crate::protocol::message::{KeysPage, Message, SnapshotCursor, SnapshotPage};
+use crate::protocol::seal::{Keyring, Role, Seal};
 use crate::protocol::transport::Transport;
 use crate::protocol::view::Shown;
 use crate::protocol::{Outbox, Process};
 use crate::runtime::event_loop::drive;
 use crate::runtime::socket::local_address_towards;
 use crate::runtime::{
-    BindError, DatagramSocket, Handle, RecordFile, Spin, bind, channel, now, random_u64,
+    BindError, DatagramSocket, Handle, RecordFile, Spin, bind, channel, key_file,
+    limits_under_seal, now, random_u64,
 };
 use crate::time::Timestamp;
 use crate::types::{CallId, Incarnation, OperationNumber};
@@ -45,14 +47,17 @@ pub struct ClientOptions {
     /// Whether the client looks out for answers before its task sleeps: shortens the way of single
     /// operations, at the cost of the thread's time.
     pub spin: Spin,
+    /// The keys of the cluster, or those for clients, if it has any
+    /// ([`key_file::load`](crate::runtime::key_file::load)).
+    pub keys: Option<Keyring>,
 }
 
 impl ClientOptions {
-    /// A deadline of five seconds, the default limits, no spinning.
+    /// A deadline of five seconds, the default limits, no spinning, no keys.
     #[must_use]
     pub fn new(view_server: SocketAddr) -> Self {
         let (deadline, limits) = (Duration::from_secs(5), Limits::default());
-        ClientOptions { view_server, deadline, limits, spin: Spin::Off }
+        ClientOptions { view_server, deadline, limits, spin: Spin::Off, keys: None }
     }
 }
 
@@ -62,6 +67,9 @@ pub enum ConnectError {
     /// The local socket could not be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The system has no random numbers, which a seal needs.
+    #[error("cannot seal datagrams: {0}")]
+    Random(std::io::Error),
 }
 
 /// A client of a cluster. Clones share one socket and one session; when the last one is dropped,
@@ -183,12 +191,18 @@ impl Client {
     pub async fn connect_with(options: ClientOptions) -> Result<Client, ConnectError> {
         let socket = bind(local_address_towards(options.view_server)).await?;
         let spin = options.spin;
-        Ok(Client::start(socket, now, Incarnation(random_u64()), options, spin))
+        let keys = options.keys.clone();
+        let seal = keys.map(|keys| key_file::seal(keys, Role::Client)).transpose();
+        let seal = seal.map_err(ConnectError::Random)?;
+        Ok(Client::start(socket, now, Incarnation(random_u64()), options, spin, seal))
     }
 
     /// As [`Client::connect_with`], over another network and another clock (see
     /// [`run_over`](crate::runtime::run_over)), and with an incarnation that no other client has.
     /// Chooses nothing itself, so that a simulation can be repeated; does not spin.
+    ///
+    /// # Panics
+    /// When there are keys: a seal needs random numbers.
     #[must_use]
     pub fn connect_over<S, N>(
         socket: S,
@@ -200,7 +214,8 @@ impl Client {
         S: DatagramSocket + 'static,
         N: Fn() -> Timestamp + Copy + Send + 'static,
     {
-        Client::start(socket, now, incarnation, options, Spin::Off)
+        assert!(options.keys.is_none(), "a simulation has no secrets");
+        Client::start(socket, now, incarnation, options, Spin::Off, None)
     }
 
     fn start<S, N>(
@@ -209,19 +224,21 @@ impl Client {
         incarnation: Incarnation,
         options: ClientOptions,
         spin: Spin,
+        seal: Option<Seal>,
     ) -> Client
     where
         S: DatagramSocket + 'static,
         N: Fn() -> Timestamp + Copy + Send + 'static,
     {
-        let ClientOptions { view_server, deadline, limits, spin: _ } = options;
+        let ClientOptions { view_server, deadline, limits, spin: _, keys: _ } = options;
         let process = ClientProcess::new(now(), ClientConfig { incarnation, view_server, limits });
         let (events, _) = broadcast::channel(EVENTS);
         let process = Observed { process, events: events.clone() };
-        let transport = Transport::new(incarnation, limits);
+        let under_seal = if seal.is_some() { limits_under_seal(limits) } else { limits };
+        let transport = Transport::new(incarnation, under_seal);
         let (handle, calls) = channel();
         tokio::spawn(async move {
-            let run = drive(process, transport, socket, now, calls, RecordFile::None, spin);
+            let run = drive(process, transport, socket, now, calls, RecordFile::None, spin, seal);
             if let Err(error) = run.await {
                 error!(event = "client_ended", %error, "the client has ended");
             }

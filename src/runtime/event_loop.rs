@@ -22,12 +22,14 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info};
 
 use crate::protocol::message::Message;
+use crate::protocol::seal::{Role, Seal};
 use crate::protocol::transport::Transport;
 use crate::protocol::view_server::DurableRecord;
 use crate::protocol::{Effect, Outbox, Process};
 use crate::runtime::arrivals::Arrivals;
 use crate::runtime::calls::{Call, Calls, HandlesGone, Totals};
 use crate::runtime::clock::now;
+use crate::runtime::guard::Guard;
 use crate::runtime::outgoing::Outgoing;
 use crate::runtime::record_file::{RecordError, RecordFile};
 use crate::runtime::socket::{DatagramSocket, canonical};
@@ -68,7 +70,7 @@ pub enum RunError {
     Record(#[from] RecordError),
 }
 
-/// Drives `process` until every [`Handle`](crate::runtime::Handle) is gone. Calls that are still
+/// Drives `process`, behind a seal if one is given, until every [`Handle`](crate::runtime::Handle) is gone. Calls that are still
 /// open then, or when an error ends the loop, are answered with none.
 ///
 /// Blocks its thread while a record is made durable: the process could not go on meanwhile anyway.
@@ -83,8 +85,9 @@ pub async fn run<P: Process>(
     calls: Calls<P>,
     record: RecordFile,
     spin: Spin,
+    seal: Option<Seal>,
 ) -> Result<(), RunError> {
-    drive(process, transport, socket, now, calls, record, spin).await
+    drive(process, transport, socket, now, calls, record, spin, seal).await
 }
 
 /// [`run`] over another network and another clock. `now` reads the process's own clock, the one
@@ -102,9 +105,10 @@ pub async fn run_over<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy
     calls: Calls<P>,
     record: RecordFile,
 ) -> Result<(), RunError> {
-    drive(process, transport, socket, now, calls, record, Spin::Off).await
+    drive(process, transport, socket, now, calls, record, Spin::Off, None).await
 }
 
+#[expect(clippy::too_many_arguments, reason = "what a process consists of, each of another type")]
 pub(super) async fn drive<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy>(
     process: P,
     transport: Transport,
@@ -113,11 +117,12 @@ pub(super) async fn drive<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + 
     calls: Calls<P>,
     record: RecordFile,
     spin: Spin,
+    seal: Option<Seal>,
 ) -> Result<(), RunError> {
     let mut driver = Driver {
         process,
         now,
-        outgoing: Outgoing::new(transport, socket, now),
+        outgoing: Outgoing::new(transport, Guard::new(seal), socket, now),
         calls,
         record,
         outbox: Outbox::default(),
@@ -267,12 +272,12 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
             let mut burst = 0;
             while burst < BURST
                 && turn.has_room()
-                && let Some((from, datagram)) = self.arrivals.pop()
+                && let Some((from, sender, datagram)) = self.arrivals.pop()
             {
                 burst += 1;
                 turn.handled += 1;
                 turn.of_others += datagram.len();
-                self.handle(from, &datagram);
+                self.handle(from, sender, &datagram);
                 self.arrivals.give_back(datagram);
             }
             let rests = !more && self.arrivals.is_empty();
@@ -306,29 +311,53 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
                 }
             };
             turn.taken += 1;
-            let is_peer = self.process.is_peer(from);
-            if is_peer {
-                turn.of_peers += size;
-            } else if self.arrivals.is_empty() && at_once < BURST && turn.has_room() {
-                at_once += 1;
-                turn.handled += 1;
-                turn.of_others += size;
-            } else {
-                self.arrivals.push(from, &self.buffer[..size]);
-                continue;
-            }
-            let buffer = std::mem::take(&mut self.buffer);
-            self.handle(from, &buffer[..size]);
+            let mut buffer = std::mem::take(&mut self.buffer);
+            self.admit(turn, &mut at_once, from, &mut buffer[..size]);
             self.buffer = buffer;
         }
         true
     }
 
-    fn handle(&mut self, from: SocketAddr, datagram: &[u8]) {
+    /// Handles a datagram that was taken off the socket at once, or lets it wait, or drops it if its
+    /// seal is none: what nobody with a key has sent takes no room from others.
+    fn admit(
+        &mut self,
+        turn: &mut Turn,
+        at_once: &mut usize,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) {
+        let size = datagram.len();
         let time = (self.now)();
-        self.outgoing.transport.receive(time, from, datagram, &mut self.messages);
+        let opened = self.outgoing.guard.open(time, from, datagram);
+        let Some((datagram, sender)) = opened else { return };
+        let is_peer = match sender {
+            None => self.process.is_peer(from),
+            Some(Role::Client) => false,
+            Some(Role::ViewServer | Role::Server) => true,
+        };
+        if is_peer {
+            turn.of_peers += size;
+        } else if self.arrivals.is_empty() && *at_once < BURST && turn.has_room() {
+            *at_once += 1;
+            turn.handled += 1;
+            turn.of_others += size;
+        } else {
+            self.arrivals.push(from, sender, datagram);
+            return;
+        }
+        self.handle(from, sender, datagram);
+    }
+
+    fn handle(&mut self, from: SocketAddr, sender: Option<Role>, datagram: &[u8]) {
+        let time = (self.now)();
+        let Outgoing { guard, transport, .. } = &mut self.outgoing;
+        transport.set_client(sender == Some(Role::Client));
+        transport.receive(time, from, datagram, &mut self.messages);
         for message in self.messages.drain(..) {
-            self.process.handle_message(time, from, message, &mut self.outbox);
+            if guard.admits(time, from, sender, &message) {
+                self.process.handle_message(time, from, message, &mut self.outbox);
+            }
         }
     }
 
@@ -350,6 +379,7 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
                 unsent: self.outgoing.dropped,
                 sent: self.outgoing.sent,
                 sent_bytes: self.outgoing.sent_bytes,
+                seal: self.outgoing.guard.counters(),
                 shed: self.arrivals.shed,
             };
             if let Some((id, command)) = self.calls.register(call, totals) {

@@ -20,6 +20,7 @@
 //! | error | what is done |
 //! | --- | --- |
 //! | a datagram cannot be decoded | the transport counts and drops it |
+//! | a datagram is not sealed, or not by who may | counted, and a warning now and then ([`guard`]) |
 //! | more arrives than can be handled | what servers say goes first; the rest waits within bounds and is then dropped ([`arrivals`]) |
 //! | sending fails | `debug!`, dropped: whoever needs it sends it again |
 //! | the send buffer stays full | waited for a few milliseconds a turn, then dropped likewise |
@@ -55,15 +56,17 @@
 //! turn of the loop takes much, so that others work on its beginning meanwhile, and why a server
 //! looks out for work before it sleeps ([`spin`]).
 //!
-//! Reading order: [`event_loop`], [`arrivals`], [`calls`], `outgoing`, [`clock`], [`socket`], [`spin`],
-//! [`record_file`], [`client`], [`observer`], [`http`].
+//! Reading order: [`event_loop`], [`arrivals`], [`calls`], `outgoing`, [`guard`], [`clock`],
+//! [`socket`], [`spin`], [`record_file`], [`key_file`], [`client`], [`observer`], [`http`].
 
 pub mod arrivals;
 pub mod calls;
 pub mod client;
 pub mod clock;
 pub mod event_loop;
+pub mod guard;
 pub mod http;
+pub mod key_file;
 pub mod observer;
 mod outgoing;
 pub mod record_file;
@@ -80,6 +83,7 @@ pub use calls::{Calls, Handle, Totals, channel};
 pub use client::{Client, ClientOptions, ConnectError};
 pub use clock::now;
 pub use event_loop::{RunError, run, run_over};
+pub use guard::limits_under_seal;
 pub use observer::Observer;
 pub use record_file::{RecordError, RecordFile};
 pub use socket::{BindError, DatagramSocket, bind};

@@ -7,10 +7,14 @@ use tracing::error;
 
 use crate::config::Limits;
 use crate::protocol::asking::{Answer, Asking, Question};
+use crate::protocol::seal::{Keyring, Role};
 use crate::protocol::transport::Transport;
 use crate::runtime::event_loop::drive;
 use crate::runtime::socket::local_address_towards;
-use crate::runtime::{ConnectError, Handle, RecordFile, Spin, bind, channel, now, random_u64};
+use crate::runtime::{
+    ConnectError, Handle, RecordFile, Spin, bind, channel, key_file, limits_under_seal, now,
+    random_u64,
+};
 use crate::types::Incarnation;
 
 /// See the module. Clones share one socket.
@@ -20,18 +24,27 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Must be called in a tokio runtime. Asks nobody yet.
+    /// Must be called in a tokio runtime. Asks nobody yet. `keys` are those of the cluster, if it
+    /// has any.
     ///
     /// # Errors
-    /// When no local socket can be opened.
-    pub async fn towards(view_server: SocketAddr) -> Result<Observer, ConnectError> {
+    /// When no local socket can be opened, or the system has no random numbers for a seal.
+    pub async fn towards(
+        view_server: SocketAddr,
+        keys: Option<Keyring>,
+    ) -> Result<Observer, ConnectError> {
+        let seal = keys.map(|keys| key_file::seal(keys, Role::Client)).transpose();
+        let seal = seal.map_err(ConnectError::Random)?;
         let socket = bind(local_address_towards(view_server)).await?;
         let incarnation = Incarnation(random_u64());
-        let transport = Transport::new(incarnation, Limits::default());
+        let limits = Limits::default();
+        let under_seal = if seal.is_some() { limits_under_seal(limits) } else { limits };
+        let transport = Transport::new(incarnation, under_seal);
         let (handle, calls) = channel();
         tokio::spawn(async move {
             let asking = Asking::new(incarnation);
-            let run = drive(asking, transport, socket, now, calls, RecordFile::None, Spin::Off);
+            let run =
+                drive(asking, transport, socket, now, calls, RecordFile::None, Spin::Off, seal);
             if let Err(error) = run.await {
                 error!(event = "observer_ended", %error, "the observer has ended");
             }

@@ -13,6 +13,7 @@ use tracing::debug;
 
 use crate::protocol::message::{Message, Request};
 use crate::protocol::transport::{Datagram, Transport};
+use crate::runtime::guard::Guard;
 use crate::runtime::socket::DatagramSocket;
 use crate::time::Timestamp;
 
@@ -33,11 +34,14 @@ struct Leased {
 /// See the module.
 pub(crate) struct Outgoing<S, N> {
     pub(crate) transport: Transport,
+    pub(crate) guard: Guard,
     pub(crate) socket: S,
     /// The process's clock.
     now: N,
     /// Reused: what one flush sends.
     ready: Vec<Datagram>,
+    /// Reused: what the guard sends by itself.
+    exchanges: Vec<Datagram>,
     leased: Vec<Leased>,
     /// Requests whose answers were held back, with their senders: the process must answer them in
     /// another way.
@@ -50,12 +54,14 @@ pub(crate) struct Outgoing<S, N> {
 }
 
 impl<S: DatagramSocket, N: Fn() -> Timestamp> Outgoing<S, N> {
-    pub(crate) fn new(transport: Transport, socket: S, now: N) -> Self {
+    pub(crate) fn new(transport: Transport, guard: Guard, socket: S, now: N) -> Self {
         Outgoing {
             transport,
+            guard,
             socket,
             now,
             ready: Vec::new(),
+            exchanges: Vec::new(),
             leased: Vec::new(),
             late: Vec::new(),
             dropped: 0,
@@ -66,6 +72,7 @@ impl<S: DatagramSocket, N: Fn() -> Timestamp> Outgoing<S, N> {
 
     /// Queues a message for the next flush.
     pub(crate) fn send(&mut self, now: Timestamp, to: SocketAddr, message: &Message) {
+        self.guard.before_sending(to, message);
         self.transport.send(now, to, message);
     }
 
@@ -115,29 +122,54 @@ impl<S: DatagramSocket, N: Fn() -> Timestamp> Outgoing<S, N> {
     }
 
     async fn send_ready(&mut self) {
-        let mut give_up: Option<Instant> = None;
+        let mut kernel = Kernel {
+            socket: &self.socket,
+            give_up: None,
+            dropped: &mut self.dropped,
+            sent: &mut self.sent,
+            sent_bytes: &mut self.sent_bytes,
+        };
+        let time = (self.now)();
         for datagram in &self.ready {
-            let dropped = self.dropped;
-            while let Err(error) = self.socket.try_send_to(&datagram.bytes, datagram.to) {
-                // Also what tokio says of a new socket until it has first asked the kernel.
-                if error.kind() == io::ErrorKind::WouldBlock {
-                    let until = *give_up.get_or_insert_with(|| Instant::now() + PATIENCE);
-                    if let Ok(Ok(())) = timeout_at(until, self.socket.writable()).await {
-                        continue;
-                    }
-                } else if error.kind() == io::ErrorKind::Interrupted {
-                    continue;
-                }
-                self.dropped += 1;
-                debug!(to = %datagram.to, bytes = datagram.bytes.len(), %error,
-                    dropped = self.dropped, "datagram not sent");
-                break;
-            }
-            if self.dropped == dropped {
-                self.sent += 1;
-                self.sent_bytes += datagram.bytes.len() as u64;
+            if let Some(bytes) = self.guard.seal(time, datagram) {
+                kernel.send(bytes, datagram.to).await;
             }
         }
+        self.guard.drain_into(&mut self.exchanges);
+        for datagram in self.exchanges.drain(..) {
+            kernel.send(&datagram.bytes, datagram.to).await;
+        }
         self.transport.recycle(&mut self.ready);
+    }
+}
+
+/// Takes datagrams as long as it has patience.
+struct Kernel<'a, S> {
+    socket: &'a S,
+    give_up: Option<Instant>,
+    dropped: &'a mut u64,
+    sent: &'a mut u64,
+    sent_bytes: &'a mut u64,
+}
+
+impl<S: DatagramSocket> Kernel<'_, S> {
+    async fn send(&mut self, bytes: &[u8], to: SocketAddr) {
+        while let Err(error) = self.socket.try_send_to(bytes, to) {
+            // Also what tokio says of a new socket until it has first asked the kernel.
+            if error.kind() == io::ErrorKind::WouldBlock {
+                let until = *self.give_up.get_or_insert_with(|| Instant::now() + PATIENCE);
+                if let Ok(Ok(())) = timeout_at(until, self.socket.writable()).await {
+                    continue;
+                }
+            } else if error.kind() == io::ErrorKind::Interrupted {
+                continue;
+            }
+            *self.dropped += 1;
+            let dropped = *self.dropped;
+            debug!(%to, bytes = bytes.len(), %error, dropped, "datagram not sent");
+            return;
+        }
+        *self.sent += 1;
+        *self.sent_bytes += bytes.len() as u64;
     }
 }

@@ -87,6 +87,9 @@ pub(super) struct Flags {
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub(super) view_server: Option<SocketAddr>,
     /// As before the command
+    #[arg(long, value_name = "FILE")]
+    pub(super) key_file: Option<PathBuf>,
+    /// As before the command
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(super) deadline: Option<Duration>,
 }

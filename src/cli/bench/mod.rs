@@ -53,6 +53,7 @@ pub fn run(words: &[String], form: Form, connection: Connection) -> Result<ExitC
     let options = ClientOptions {
         deadline: flags.deadline.unwrap_or(connection.deadline),
         spin: flags.spin,
+        keys: connection.keys(flags.key_file.clone())?,
         ..ClientOptions::new(view_server)
     };
     let plan = flags.plan(random_u64());

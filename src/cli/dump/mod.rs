@@ -49,6 +49,9 @@ struct DumpFlags {
     /// Address of the view server instead of the one in the hosts file
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     view_server: Option<SocketAddr>,
+    /// Key file, which seals all datagrams [default: what PBKV_KEY_FILE names, or none]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
 }
 
 /// Puts what client dump has written, and stdin gives, into the store.
@@ -69,6 +72,9 @@ struct LoadFlags {
     /// Address of the view server instead of the one in the hosts file
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     view_server: Option<SocketAddr>,
+    /// Key file, which seals all datagrams [default: what PBKV_KEY_FILE names, or none]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
 }
 
 /// Carries out `dump`. `words` are those behind it.
@@ -82,9 +88,11 @@ pub fn dump(words: &[String], connection: Connection) -> Result<ExitCode, CliErr
         Err(error) => return Ok(super::tell_usage(&error)),
     };
     let deadline = connection.deadline;
-    connected(connection, flags.hosts, flags.view_server, move |client, runtime| {
-        write(&client, &runtime, deadline)
-    })
+    connected(
+        connection,
+        (flags.hosts, flags.view_server, flags.key_file),
+        move |client, runtime| write(&client, &runtime, deadline),
+    )
 }
 
 /// Carries out `load`. `words` are those behind it.
@@ -97,8 +105,8 @@ pub fn load(words: &[String], form: Form, connection: Connection) -> Result<Exit
         Ok(flags) => flags,
         Err(error) => return Ok(super::tell_usage(&error)),
     };
-    let LoadFlags { resume, hosts, view_server } = flags;
-    connected(connection, hosts, view_server, move |client, runtime| {
+    let LoadFlags { resume, hosts, view_server, key_file } = flags;
+    connected(connection, (hosts, view_server, key_file), move |client, runtime| {
         load::run(&client, &runtime, resume.as_deref(), form)
     })
 }
@@ -106,13 +114,14 @@ pub fn load(words: &[String], form: Form, connection: Connection) -> Result<Exit
 /// Runs something that reads or writes files on a thread of its own, beside the client.
 fn connected(
     connection: Connection,
-    hosts: Option<PathBuf>,
-    view_server: Option<SocketAddr>,
+    (hosts, view_server, key_file): (Option<PathBuf>, Option<SocketAddr>, Option<PathBuf>),
     work: impl FnOnce(Client, Handle) -> Result<ExitCode, CliError> + Send + 'static,
 ) -> Result<ExitCode, CliError> {
-    let view_server = connection.whom(hosts, view_server)?;
-    let options =
-        ClientOptions { deadline: connection.deadline, ..ClientOptions::new(view_server) };
+    let options = ClientOptions {
+        deadline: connection.deadline,
+        keys: connection.keys(key_file)?,
+        ..ClientOptions::new(connection.whom(hosts, view_server)?)
+    };
     runtime()?.block_on(async {
         let client = Client::connect_with(options).await.map_err(CliError::failed)?;
         let handle = Handle::current();

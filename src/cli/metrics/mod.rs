@@ -35,6 +35,8 @@
 //! | `pbkv_received_bytes_total` | counter | | both | Bytes in the datagrams received. |
 //! | `pbkv_sent_bytes_total` | counter | | both | Bytes in the datagrams sent. |
 //! | `pbkv_datagrams_dropped_total` | counter | reason | both | Datagrams, or lines of one, that were dropped. |
+//! | `pbkv_datagrams_refused_total` | counter | reason | both | Datagrams refused because of their seal, or for want of one. None got an answer. |
+//! | `pbkv_sealed_datagrams_total` | counter | event | both | Datagrams sealed and opened, and what became of the others that were authentic. |
 //! | `pbkv_pieces_received_total` | counter | | both | Parts of large messages received. |
 //! | `pbkv_pieces_sent_total` | counter | | both | Parts of large messages sent. |
 //! | `pbkv_assemblies_total` | counter | outcome | both | Large messages that were begun to be put together, by how that ended. |

@@ -6,6 +6,7 @@
 use std::fmt::{Display, Write as _};
 
 use crate::protocol::counts::{BOUNDS, Durations};
+use crate::protocol::seal::Refusal;
 use crate::runtime::Totals;
 
 /// Who exports a metric.
@@ -76,6 +77,10 @@ pub const METRICS: &[Metric] = &[
         "Bytes in the datagrams sent."),
     metric("pbkv_datagrams_dropped_total", Type::Counter, &["reason"], Owner::Both,
         "Datagrams, or lines of one, that were dropped."),
+    metric("pbkv_datagrams_refused_total", Type::Counter, &["reason"], Owner::Both,
+        "Datagrams refused because of their seal, or for want of one. None got an answer."),
+    metric("pbkv_sealed_datagrams_total", Type::Counter, &["event"], Owner::Both,
+        "Datagrams sealed and opened, and what became of the others that were authentic."),
     metric("pbkv_pieces_received_total", Type::Counter, &[], Owner::Both,
         "Parts of large messages received."),
     metric("pbkv_pieces_sent_total", Type::Counter, &[], Owner::Both,
@@ -211,6 +216,23 @@ impl Writer {
             ("shed", totals.shed),
         ];
         self.by_word("pbkv_datagrams_dropped_total", dropped);
+        let seal = &totals.seal;
+        let refused = Refusal::ALL.map(|refusal| (refusal.word(), seal.refused[refusal as usize]));
+        self.by_word("pbkv_datagrams_refused_total", refused);
+        let sealed = [
+            ("sealed", seal.sealed),
+            ("opened", seal.opened),
+            ("hello_sent", seal.hellos_sent),
+            ("hello_received", seal.hellos_received),
+            ("welcome_sent", seal.welcomes_sent),
+            ("welcome_taken", seal.welcomes_taken),
+            ("welcome_withheld", seal.welcomes_withheld),
+            ("stale", seal.stale),
+            ("repeated", seal.repeated),
+            ("gave_up", seal.gave_up),
+            ("renewed", seal.renewals),
+        ];
+        self.by_word("pbkv_sealed_datagrams_total", sealed);
         self.value("pbkv_pieces_received_total", counters.pieces_received);
         self.value("pbkv_pieces_sent_total", counters.pieces_sent);
         let assemblies = [

@@ -36,6 +36,7 @@ use crate::cli::serve::on_own_thread;
 use crate::cli::setup::Connection;
 use crate::cli::style::{Style, is_dumb};
 use crate::cli::{CliError, runtime};
+use crate::protocol::seal::Keyring;
 use crate::runtime::{Client, ClientOptions, Observer};
 
 /// How long a server may take for its answer, at most.
@@ -63,6 +64,9 @@ struct Flags {
     /// Address of the view server instead of the one in the hosts file
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     view_server: Option<SocketAddr>,
+    /// Key file, which seals all datagrams [default: what PBKV_KEY_FILE names, or none]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
 }
 
 /// Faster than a screen can be read, or a server should be asked.
@@ -82,8 +86,9 @@ pub fn run(words: &[String], form: Form, connection: Connection) -> Result<ExitC
         Err(error) => return Ok(super::tell_usage(&error)),
     };
     let view_server = connection.whom(flags.hosts.clone(), flags.view_server)?;
+    let keys = connection.keys(flags.key_file.clone())?;
     let form = if flags.json { Form::Json } else { form };
-    runtime()?.block_on(watch(&flags, form, view_server))
+    runtime()?.block_on(watch(&flags, form, view_server, keys))
 }
 
 /// Where pictures go.
@@ -170,13 +175,19 @@ impl JobSignals {
     }
 }
 
-async fn watch(flags: &Flags, form: Form, view_server: SocketAddr) -> Result<ExitCode, CliError> {
-    let observer = Observer::towards(view_server).await.map_err(CliError::failed)?;
+async fn watch(
+    flags: &Flags,
+    form: Form,
+    view_server: SocketAddr,
+    keys: Option<Keyring>,
+) -> Result<ExitCode, CliError> {
+    let observer = Observer::towards(view_server, keys.clone()).await.map_err(CliError::failed)?;
     let probe = match flags.no_reads {
         true => Probe::default(),
         false => {
             let options = ClientOptions {
                 deadline: Duration::from_secs(2),
+                keys,
                 ..ClientOptions::new(view_server)
             };
             let client = Client::connect_with(options).await.map_err(CliError::failed)?;

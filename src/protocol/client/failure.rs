@@ -119,7 +119,11 @@ impl fmt::Display for FailureReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FailureReason::ViewServerSilent(address) => {
-                write!(f, "the view server at {address} did not answer before the deadline")
+                write!(
+                    f,
+                    "the view server at {address} did not answer before the deadline (if it has \
+                     a key file, the client needs --key-file too)"
+                )
             }
             FailureReason::NoPrimary(waiting) => {
                 write!(f, "there was no primary before the deadline ({waiting})")

@@ -347,7 +347,8 @@ fn a_failure_says_in_one_sentence_what_happened_and_what_is_known() {
     let failure = Failure::not_executed(FailureReason::ViewServerSilent(view_server()));
     assert_eq!(
         failure.to_string(),
-        "the view server at 127.0.0.1:5000 did not answer before the deadline; \
+        "the view server at 127.0.0.1:5000 did not answer before the deadline (if it has a key file, the client needs --key-file \
+         too); \
          the operation certainly did not happen"
     );
     let failure = Failure::unknown(FailureReason::PrimarySilent("s1 at 127.0.0.1:5010".into()));

@@ -57,6 +57,8 @@ struct Identity {
     from: Incarnation,
     id: u64,
     length: usize,
+    /// Whether its datagrams are proven to be a client's.
+    is_client: bool,
 }
 
 /// Everything that is being put together.
@@ -115,10 +117,12 @@ impl Assemblies {
         &mut self,
         now: Timestamp,
         address: SocketAddr,
+        is_client: bool,
         piece: &Piece<'_>,
         counters: &mut Counters,
     ) -> Option<Vec<u8>> {
-        let identity = Identity { from: piece.from, id: piece.id, length: piece.length };
+        let Piece { from, id, length, .. } = *piece;
+        let identity = Identity { from, id, length, is_client };
         let index = match self.assemblies.iter().position(|known| known.identity == identity) {
             Some(index) => index,
             None => self.begin(now, address, identity, piece, counters)?,

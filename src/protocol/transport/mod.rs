@@ -132,6 +132,8 @@ pub struct Transport {
     packer: Packer,
     outgoing: Outgoing,
     assemblies: Assemblies,
+    /// Whether what is received now comes from a client; see [`Transport::set_client`].
+    is_client: bool,
     /// Whether addresses must prove themselves; see [`proof`].
     secret: Option<Secret>,
     /// What is left of [`ANSWER_BYTES_MAX`] until the next flush.
@@ -151,6 +153,7 @@ impl Transport {
             packer: Packer::default(),
             outgoing: Outgoing::new(limits.assembly_bytes),
             assemblies: Assemblies::new(limits.message_bytes, limits.assembly_bytes),
+            is_client: false,
             secret: None,
             answer_bytes: ANSWER_BYTES_MAX,
             counters: Counters::default(),
@@ -199,6 +202,12 @@ impl Transport {
     /// Gives back datagrams that have been sent, so that their memory is used again. Optional.
     pub fn recycle(&mut self, sent: &mut Vec<Datagram>) {
         self.packer.recycle(sent);
+    }
+
+    /// Whether the next datagrams are proven to come from clients. Their pieces are never joined
+    /// with those of servers: a message that a server completes is the server's as a whole.
+    pub fn set_client(&mut self, is_client: bool) {
+        self.is_client = is_client;
     }
 
     /// A datagram has arrived: appends the messages that are complete now. Whatever it needs to
@@ -365,7 +374,9 @@ impl Transport {
         out: &mut Vec<Message>,
     ) -> Result<(), DecodeError> {
         self.counters.pieces_received += 1;
-        if let Some(whole) = self.assemblies.on_piece(self.now, from, &piece, &mut self.counters) {
+        if let Some(whole) =
+            self.assemblies.on_piece(self.now, from, self.is_client, &piece, &mut self.counters)
+        {
             // The codec knows neither pieces nor wants: none can hide in another.
             out.push(codec::decode(&whole)?);
         }

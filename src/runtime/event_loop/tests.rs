@@ -129,7 +129,7 @@ async fn start(process: Scripted, record: RecordFile) -> Fixture {
     let socket = runtime::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = socket.local_addr().unwrap();
     let (handle, calls) = channel();
-    let running = tokio::spawn(run(process, transport(), socket, calls, record, Spin::Auto));
+    let running = tokio::spawn(run(process, transport(), socket, calls, record, Spin::Auto, None));
     Fixture { handle, running, address, peer: peer() }
 }
 
@@ -211,7 +211,7 @@ async fn what_arrived_together_is_handled_before_a_timer_that_is_due_at_once() {
     let (handle, calls) = channel();
     let address = socket.local_addr().unwrap();
     let process = Scripted { batching: true, ..Scripted::default() };
-    let driven = run(process, transport(), socket, calls, RecordFile::None, Spin::On);
+    let driven = run(process, transport(), socket, calls, RecordFile::None, Spin::On, None);
     let it = Fixture { handle, running: tokio::spawn(async { Ok(()) }), address, peer: peer() };
     for _ in 0..10 {
         it.probe();
