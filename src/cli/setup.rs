@@ -320,7 +320,7 @@ mod tests {
         let (_folder, path) = file();
         let before = |hosts: Option<PathBuf>, view_server| {
             let deadline = Duration::from_secs(1);
-            Connection { hosts, view_server, deadline }
+            Connection { hosts, view_server, key_file: None, deadline }
         };
         let by_address = before(None, Some(address(1)));
         assert_eq!(by_address.whom(None, None).unwrap(), address(1));

@@ -88,9 +88,11 @@ pub fn dump(words: &[String], connection: Connection) -> Result<ExitCode, CliErr
         Err(error) => return Ok(super::tell_usage(&error)),
     };
     let deadline = connection.deadline;
-    connected(connection, (flags.hosts, flags.view_server, flags.key_file), move |client, runtime| {
-        write(&client, &runtime, deadline)
-    })
+    connected(
+        connection,
+        (flags.hosts, flags.view_server, flags.key_file),
+        move |client, runtime| write(&client, &runtime, deadline),
+    )
 }
 
 /// Carries out `load`. `words` are those behind it.
