@@ -128,12 +128,16 @@ case ${1-} in
     *) usage ;;
 esac
 dir=${dir:-${XDG_RUNTIME_DIR:-/tmp}/pbkv-$(id --user --name)}
+# A folder of somebody else, or a link of his in /tmp, could show us pids and pipes of his choice;
+# behind a slash a link looks like a folder.
+[[ $dir == / ]] || dir=${dir%/}
 if [[ $1 == start && ! -e $dir/.pbkv-cluster ]]; then
     mkdir --parents --mode=700 "$dir"
+    [[ -O $dir && ! -L $dir ]] || fail "$dir is not a folder of yours; give another one"
     [[ -z $(ls --almost-all "$dir") ]] || fail "$dir holds other files; give an empty folder"
     touch "$dir/.pbkv-cluster"
 fi
-[[ -O $dir/.pbkv-cluster ]] || fail "no cluster of yours was started in $dir"
+[[ -O $dir && ! -L $dir && -O $dir/.pbkv-cluster ]] || fail "no cluster of yours was started in $dir"
 case $1 in
     start) start "$2" ;;
     status) status ;;

@@ -19,7 +19,10 @@ class Client:
             raise NotExecuted("too large for a datagram, and this client does not send pieces")
         plain, (host, port) = message["type"] == "get_view", to.rsplit(":", 1)
         head = b"" if plain else b'{"type":"pbkv","crc32":%d}\n' % zlib.crc32(body)
-        self.socket.sendto(head + body, (host.strip("[]"), int(port)))
+        try:
+            self.socket.sendto(head + body, (host.strip("[]"), int(port)))
+        except OSError:
+            pass  # as good as lost on its way
 
     def receive(self, until):  # yields what arrives in time; "view" is plain, all else must be undamaged
         while (left := until - time.monotonic()) > 0:
@@ -32,6 +35,8 @@ class Client:
             except (OSError, ValueError, AttributeError):  # silence, nobody at that port, or not for us
                 continue
             for message in messages:
+                if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+                    continue  # nothing of ours
                 if checked and message["type"] == "piece":
                     message = self.joined(message, "%s:%d" % sender[:2])
                 if message and checked == (message["type"] != "view"):
@@ -55,9 +60,12 @@ class Client:
             for server in [self.primary] if self.primary else self.servers:  # without the view server, any may know
                 self.send(server, request if self.primary else {"type": "get_view"})
             for got in self.receive(min(until, time.monotonic() + wait)):
-                if got["type"] == "view" and got["primary_address"] and not self.primary:
-                    self.primary = got["primary_address"]
-                    self.servers = self.servers[:1] + [a for a in (self.primary, got["backup_address"]) if a]
+                if got["type"] == "view" and not self.primary:
+                    told = got.get("primary_address"), got.get("backup_address")
+                    told = [address for address in told if isinstance(address, str) and ":" in address]
+                    if not got.get("primary") or not told:
+                        continue
+                    self.primary, self.servers = told[0], self.servers[:1] + told
                     break
                 if got["type"] != "reply" or (got["client"], got["id"]) != (self.me, self.id):
                     continue
@@ -94,14 +102,24 @@ class Client:
                 return values
             rest["start"] = len(values)
 
+FIELDS = {"get": ["key"], "remove": ["key"], "put": ["key", "value"], "append": ["key", "value"]}
+
+def execute(client, line):
+    try:
+        command, *words = shlex.split(line)
+    except ValueError as error:
+        raise NotExecuted("unreadable line: %s" % error)
+    if command not in FIELDS or len(words) != len(FIELDS[command]):
+        usages = ["%s %s" % (command, " ".join(fields).upper()) for command, fields in FIELDS.items()]
+        raise NotExecuted("not one of: %s" % ", ".join(usages))
+    if command == "get":
+        return json.dumps(client.get(*words))
+    return client.write(command, **dict(zip(FIELDS[command], words))) or "done"
+
 if __name__ == "__main__":
     client = Client(sys.argv[1], *map(float, sys.argv[2:]))
-    for command, *words in filter(None, map(shlex.split, sys.stdin)):
+    for line in filter(str.strip, sys.stdin):
         try:
-            if command == "get":
-                print(json.dumps(client.get(*words)), flush=True)
-            else:
-                client.write(command, **dict(zip(["key", "value"], words)))
-                print("done", flush=True)
+            print(execute(client, line), flush=True)
         except (NotExecuted, Unknown) as error:
             print("%s: %s" % (type(error).__name__, error), flush=True)

@@ -156,6 +156,42 @@ pub fn lease_wait(lease: Duration) -> Duration {
 }
 
 /// Bounds on everything that could otherwise grow without one.
+///
+/// Those that can be set together, for tests, are fields. The others stand beside what they bound;
+/// this is the list of all of them. What exceeds one is dropped or refused, never acknowledged.
+///
+/// | what | bound | beyond it | where |
+/// | --- | --- | --- | --- |
+/// | key, value, command | 64 KiB, 1 MiB, both together; 10,000 keys | refused by the client, `too_large`, not ordered | here |
+/// | memory of a copy | `--max-memory`, off | what grows is refused: `out_of_memory` | `memory_bytes`, `kv::memory` |
+/// | sessions | 10,000 | the least recently used one is evicted | `session_capacity` |
+/// | writes of a session in flight | 64 | not ordered | `session_window` |
+/// | operations that wait for the backup | 16,384, or 32 MiB of log | `busy` | `pending_operations`, `history_bytes`, `backlog_bytes` |
+/// | requests before their turn | 16 MiB in all | the oldest sessions make room | `backlog_bytes`, `server::intake` |
+/// | reads that wait for a proof | 65,536, 16 MiB | `busy` | `pending_reads`, `backlog_bytes` |
+/// | reads that wait for writes of their session | 64 of a session, 16 MiB in all | dropped, asked again | `server::reads` |
+/// | log kept for a server that was away | 16,384 operations, 16 MiB | the oldest are forgotten | `history_operations`, `history_bytes` |
+/// | replication or transfer in flight | 512 KiB | waits | `window_bytes` |
+/// | effects that wait for a joiner | 16 MiB | `busy` | `backlog_bytes` |
+/// | operations before their turn at the backup | 16,384, 16 MiB | dropped, sent again | `server::backup` |
+/// | messages of a transfer before their turn | 1024, 16 MiB | dropped, sent again | `server::state_transfer` |
+/// | snapshot | one, 256 MiB, 30 s of rest | refused, given up | `snapshot_bytes`, `server::snapshots` |
+/// | an answer | a page, 256 KiB and one value; 60,000 bytes in the plain form | pages; `too_large` | `page_bytes`, `server::primary` |
+/// | a message | 8 MiB | dropped | `message_bytes` |
+/// | messages put together from pieces | 64 at a time, 64 MiB declared, a minute each | the stalest, or one of whoever takes more than a quarter, makes room | `transport::assembly` |
+/// | gaps in one of them | 2048 | the piece is dropped | `transport::assembly` |
+/// | messages that wait to be fetched | 64 MiB, 10 s each | the least recently used are forgotten | `transport::outgoing` |
+/// | pieces that answer wants | 256 KiB a want, 4 MiB a turn | asked for again | `transport::outgoing` |
+/// | addresses: other checksum, tokens, datagrams sent lately | 1024 each | forgotten and learned again | `transport::packing`, `transport::proof` |
+/// | datagrams that wait for their turn | 4096, 8 MiB; 16 to 256 of a source | dropped | `runtime::arrivals` |
+/// | socket buffers | 4 MiB each way | the kernel drops | `runtime::socket` |
+/// | servers known | 1024, of which 64 may never have answered | the oldest newcomer is forgotten | `view_server::roster` |
+/// | pings remembered, former processes of an id | 256, 64 | the oldest are forgotten | `view_server::roster` |
+/// | questions for a fresh view | 1024 | dropped, asked again | `view_server::queries` |
+/// | view changes remembered | 64 | the oldest are forgotten | `view_server::changes` |
+/// | connections for metrics | 32, 8 KiB, 5 s | closed | `runtime::http` |
+/// | anything counted | 2^62 | not decoded | `types::COUNT_MAX` |
+/// | nesting of JSON | 128 | not decoded | `serde_json` |
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Limits {
     /// Longest key, in bytes of UTF-8.

@@ -15,12 +15,10 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::types::ServerId;
+pub use crate::types::check_id;
 
 /// The name of the view server's entry.
 pub const VIEW: &str = "view";
-
-/// The longest name of a server, in bytes.
-const ID_BYTES_MAX: usize = 64;
 
 /// What an entry looks like, for the remedies.
 const ENTRY: &str = r#"{"ip_address": "127.0.0.1", "udp_start_port": 5000, "udp_end_port": 5009}"#;
@@ -169,30 +167,6 @@ impl Hosts {
         let mut servers = self.addresses.clone();
         servers.remove(&ServerId::from(VIEW));
         servers
-    }
-}
-
-/// Whether a server may bear this name. Names stand in lines that people and scripts read, so they
-/// hold no blanks, and none of them is `none`, which is what `view` prints for a missing member.
-///
-/// # Errors
-/// What is wrong with the name.
-pub fn check_id(id: &str) -> Result<(), String> {
-    if id.is_empty() {
-        return Err("the name of a server cannot be empty".to_owned());
-    }
-    if id == "none" {
-        return Err("the name \"none\" means a missing server".to_owned());
-    }
-    if id.len() > ID_BYTES_MAX {
-        return Err(format!("the name of a server has at most {ID_BYTES_MAX} bytes"));
-    }
-    let allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-    match id.chars().find(|c| !allowed(*c)) {
-        Some(c) => Err(format!(
-            "the name of a server holds letters, digits, '-', '_' and '.' only, not {c:?}"
-        )),
-        None => Ok(()),
     }
 }
 

@@ -11,10 +11,46 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use twox_hash::XxHash3_64;
 
 /// The name of a server, as the operator types it (`s1`). It survives restarts; what a process
-/// remembers does not, so a name alone never proves that anything is held.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// remembers does not, so a name alone never proves that anything is held. What is read from the
+/// network or a file is a name that [`check_id`] allows, or not read at all.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ServerId(pub Arc<str>);
+
+impl<'de> Deserialize<'de> for ServerId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Arc::<str>::deserialize(deserializer)?;
+        check_id(&name).map_err(de::Error::custom)?;
+        Ok(ServerId(name))
+    }
+}
+
+/// The longest name of a server, in bytes.
+const ID_BYTES_MAX: usize = 64;
+
+/// Whether a server may bear this name. Names stand in lines that people and scripts read, so they
+/// hold no blanks, and none of them is `none`, which is what `view` prints for a missing member.
+///
+/// # Errors
+/// What is wrong with the name.
+pub fn check_id(id: &str) -> Result<(), String> {
+    if id.is_empty() {
+        return Err("the name of a server cannot be empty".to_owned());
+    }
+    if id == "none" {
+        return Err("the name \"none\" means a missing server".to_owned());
+    }
+    if id.len() > ID_BYTES_MAX {
+        return Err(format!("the name of a server has at most {ID_BYTES_MAX} bytes"));
+    }
+    let allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match id.chars().find(|c| !allowed(*c)) {
+        Some(c) => Err(format!(
+            "the name of a server holds letters, digits, '-', '_' and '.' only, not {c:?}"
+        )),
+        None => Ok(()),
+    }
+}
 
 impl From<&str> for ServerId {
     fn from(name: &str) -> Self {

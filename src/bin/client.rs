@@ -22,9 +22,7 @@ use pbkv::runtime::client::ClientOptions;
 #[command(
     name = "client",
     version = VERSION,
-    after_help = "Commands: put, append, get, remove, keys, exists, len, cas, incr, mput, mget, view, \
-                  bench, check, dump, load, watch, keygen, completions, man, help [COMMAND], quit. Flags stand before the \
-                  command."
+    after_help = commands()
 )]
 struct Flags {
     /// Hosts file [default: knownhosts.json, or what PBKV_HOSTS names]
@@ -50,10 +48,21 @@ struct Flags {
     command: Vec<String>,
 }
 
-fn main() -> ExitCode {
+/// Every command, for the command line.
+fn words() -> Vec<&'static str> {
     let usages = client_command::USAGES.iter().chain(client_command::ONE_SHOT_USAGES);
-    let words = usages.map(|usage| usage.word).collect();
-    if let Some(code) = generate::asked(Flags::command(), words) {
+    usages.map(|usage| usage.word).collect()
+}
+
+fn commands() -> String {
+    let words = words().join(", ");
+    format!(
+        "Commands: {words}. Flags stand before the command; help COMMAND says more of one of them."
+    )
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = generate::asked(Flags::command(), words()) {
         return code;
     }
     exit("client", run(Flags::parse()))

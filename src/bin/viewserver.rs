@@ -21,7 +21,8 @@ use pbkv::protocol::view_server::{Command, ViewServer, ViewServerConfig};
 use pbkv::runtime::{self, RecordFile, Spin, record_file};
 use pbkv::types::{Incarnation, ServerId};
 
-/// Decides who is primary and who is backup. Answers view, status, reset, help and quit on stdin.
+/// Decides who is primary and who is backup. Answers view, status, history, explain, switchover,
+/// drain, undrain, reset, help and quit on stdin.
 #[derive(Parser)]
 #[command(
     name = "viewserver",

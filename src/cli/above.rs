@@ -1,62 +1,142 @@
-//! Prints above the line that a person is typing, without tearing it.
+//! Prints what nobody asked for, log lines above all: to stderr, or above the line that a person is
+//! typing, without tearing it.
 //!
-//! Whoever prints never waits: lines go through a bounded queue to a thread of their own, because
-//! the editor takes them only while it reads, and a protocol must not stop for a terminal. What
-//! does not fit is counted, and the count is printed.
+//! Kept here: whoever prints never waits. A terminal may be held by Ctrl-S, a pipe may have a reader
+//! that does not read, and a protocol must not stop for either; so texts go through a bounded queue
+//! to a thread of their own. What does not fit is counted, and the count is printed.
 
+use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustyline::ExternalPrinter;
 
-/// Texts that may wait.
+/// Texts that may wait for the line editor.
 const QUEUE: usize = 1024;
+/// Texts that may wait for stderr: a debug log comes in bursts.
+const STDERR_QUEUE: usize = 16 << 10;
 /// How long the end of a program waits for them.
 const FLUSH: Duration = Duration::from_millis(250);
 
-enum Job {
-    Print(String),
-    /// Everything before it was printed.
-    Flushed(SyncSender<()>),
+/// Texts on their way to one printer.
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+    most: usize,
 }
 
-struct Above {
-    jobs: SyncSender<Job>,
+struct Waiting {
+    texts: VecDeque<String>,
+    /// Texts that found no room since the last one that did.
     lost: usize,
+    /// One was taken and is being printed.
+    is_printing: bool,
+    /// The printer's thread may end.
+    is_closed: bool,
 }
 
-static ABOVE: Mutex<Option<Above>> = Mutex::new(None);
+/// Above the line that a person is typing; none while nobody is.
+static ABOVE: Mutex<Option<Arc<Queue>>> = Mutex::new(None);
+static STDERR: Queue = Queue::of(STDERR_QUEUE);
+static STDERR_PRINTER: Once = Once::new();
 
-/// From now on texts are printed by this printer.
-pub fn start(mut printer: impl ExternalPrinter + Send + 'static) {
-    let (jobs, queue) = sync_channel(QUEUE);
-    let spawned = std::thread::Builder::new()
-        .name("above".to_owned())
-        .spawn(move || print_all(&queue, |text| drop(printer.print(text))));
-    // Without a thread lines may be torn, which is no reason to lose them.
-    if spawned.is_ok() {
-        set(Some(Above { jobs, lost: 0 }));
+impl Queue {
+    const fn of(most: usize) -> Queue {
+        let texts = VecDeque::new();
+        let waiting = Waiting { texts, lost: 0, is_printing: false, is_closed: false };
+        Queue { waiting: Mutex::new(waiting), changed: Condvar::new(), most }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, text: &str) {
+        let mut waiting = self.lock();
+        if waiting.texts.len() >= self.most {
+            waiting.lost += 1;
+            return;
+        }
+        if waiting.lost > 0 {
+            let lost = std::mem::take(&mut waiting.lost);
+            waiting.texts.push_back(format!("({lost} lines could not be shown in time)\n"));
+        }
+        waiting.texts.push_back(text.to_owned());
+        drop(waiting);
+        self.changed.notify_all();
+    }
+
+    /// Prints until the queue is closed.
+    fn print_all(&self, mut print: impl FnMut(String)) {
+        loop {
+            let mut waiting = self.lock();
+            waiting.is_printing = false;
+            self.changed.notify_all();
+            let text = loop {
+                if let Some(text) = waiting.texts.pop_front() {
+                    break text;
+                }
+                if waiting.is_closed {
+                    return;
+                }
+                waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            };
+            waiting.is_printing = true;
+            drop(waiting);
+            print(text);
+        }
+    }
+
+    /// What was not printed yet. Nothing more is.
+    fn close(&self) -> VecDeque<String> {
+        let mut waiting = self.lock();
+        waiting.is_closed = true;
+        self.changed.notify_all();
+        std::mem::take(&mut waiting.texts)
+    }
+
+    /// Waits until everything is printed, but not for long.
+    fn flush(&self, within: Duration) {
+        let until = Instant::now() + within;
+        let mut waiting = self.lock();
+        while waiting.is_printing || !waiting.texts.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            waiting =
+                self.changed.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 }
 
-/// From now on texts go to stderr again.
+/// From now on texts are printed by this printer.
+pub fn start(mut printer: impl ExternalPrinter + Send + 'static) {
+    let queue = Arc::new(Queue::of(QUEUE));
+    let printed = Arc::clone(&queue);
+    let spawned = std::thread::Builder::new()
+        .name("above".to_owned())
+        .spawn(move || printed.print_all(|text| drop(printer.print(text))));
+    // Without a thread lines may be torn, which is no reason to lose them.
+    if spawned.is_ok() {
+        set(Some(queue));
+    }
+}
+
+/// From now on texts go to stderr again, those included that nobody could print until now.
 pub fn stop() {
     set(None);
 }
 
-fn set(above: Option<Above>) {
-    if let Ok(mut present) = ABOVE.lock() {
-        *present = above;
-    }
-}
-
-fn print_all(queue: &Receiver<Job>, mut print: impl FnMut(String)) {
-    for job in queue {
-        match job {
-            Job::Print(text) => print(text),
-            Job::Flushed(done) => drop(done.try_send(())),
+fn set(above: Option<Arc<Queue>>) {
+    let Ok(mut present) = ABOVE.lock() else { return };
+    let former = std::mem::replace(&mut *present, above);
+    for text in former.iter().flat_map(|former| former.close()) {
+        match &*present {
+            Some(queue) => queue.push(&text),
+            None => print_to_stderr(&text),
         }
     }
 }
@@ -64,13 +144,10 @@ fn print_all(queue: &Receiver<Job>, mut print: impl FnMut(String)) {
 /// Prints a text that ends with its line: above the line being typed if there is one, else to
 /// stderr.
 pub fn print(text: &str) {
-    let Ok(mut present) = ABOVE.lock() else { return };
-    match &mut *present {
-        Some(above) => above.print(text),
-        None => {
-            drop(present);
-            let _ = std::io::stderr().write_all(text.as_bytes());
-        }
+    let Ok(present) = ABOVE.lock() else { return };
+    match &*present {
+        Some(queue) => queue.push(text),
+        None => print_to_stderr(text),
     }
 }
 
@@ -79,31 +156,36 @@ pub fn print_line(text: &str) {
     print(&format!("{text}\n"));
 }
 
-impl Above {
-    fn print(&mut self, text: &str) {
-        let text = match self.lost {
-            0 => text.to_owned(),
-            lost => format!("({lost} lines could not be shown in time)\n{text}"),
-        };
-        match self.jobs.try_send(Job::Print(text)) {
-            Ok(()) => self.lost = 0,
-            Err(TrySendError::Full(_)) => self.lost += 1,
-            Err(TrySendError::Disconnected(_)) => {}
+fn print_to_stderr(text: &str) {
+    STDERR_PRINTER.call_once(|| {
+        // Without a thread nothing is printed: to wait for a reader would be worse.
+        let _ = std::thread::Builder::new()
+            .name("stderr".to_owned())
+            .spawn(|| STDERR.print_all(|text| write_to_stderr(text.as_bytes())));
+    });
+    STDERR.push(text);
+}
+
+/// Without the lock of `std::io::Stderr`: whoever waited for it would wait for the reader, too.
+fn write_to_stderr(mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match rustix::io::write(std::io::stderr(), bytes) {
+            Ok(0) => return,
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            // Nobody reads any more.
+            Err(_) => return,
         }
     }
 }
 
-/// Waits a moment until what was printed can be seen.
+/// Waits a moment until what was printed has left.
 pub fn flush() {
-    let (done, printed) = sync_channel(1);
-    let sent = ABOVE.lock().ok().and_then(|present| {
-        present.as_ref().map(|above| above.jobs.try_send(Job::Flushed(done)).is_ok())
-    });
-    if sent == Some(true) {
-        let _ = printed.recv_timeout(FLUSH);
-        // The printer has handed over the last text; the editor's thread still draws it.
-        std::thread::sleep(Duration::from_millis(5));
+    let above = ABOVE.lock().ok().and_then(|present| present.clone());
+    if let Some(queue) = above {
+        queue.flush(FLUSH);
     }
+    STDERR.flush(FLUSH);
 }
 
 /// Log lines go this way.
@@ -122,23 +204,48 @@ impl Write for LogWriter {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use super::*;
 
     #[test]
     fn whoever_prints_never_waits_and_what_is_lost_is_counted() {
-        let (jobs, queue) = sync_channel(2);
-        let mut above = Above { jobs, lost: 0 };
-        for number in 0..5 {
-            above.print(&format!("{number}\n"));
+        let queue = Arc::new(Queue::of(2));
+        // A reader that does not read: the first text is taken, and never done with.
+        let (taken, is_taken) = channel();
+        let (go_on, may_go_on) = channel::<()>();
+        let printed = Arc::clone(&queue);
+        let printer = std::thread::spawn(move || {
+            let mut texts = Vec::new();
+            printed.print_all(|text| {
+                texts.push(text);
+                let _ = taken.send(());
+                let _ = may_go_on.recv();
+            });
+            texts
+        });
+        queue.push("0\n");
+        is_taken.recv().unwrap();
+        for number in 1..6 {
+            queue.push(&format!("{number}\n"));
         }
-        let mut printed = Vec::new();
-        while let Ok(Job::Print(text)) = queue.try_recv() {
-            printed.push(text);
-        }
-        assert_eq!(printed, ["0\n", "1\n"]);
-        above.print("5\n");
-        let Ok(Job::Print(text)) = queue.try_recv() else { panic!("nothing was printed") };
-        assert_eq!(text, "(3 lines could not be shown in time)\n5\n");
-        assert_eq!(above.lost, 0);
+        queue.flush(Duration::from_millis(1));
+        assert_eq!(queue.lock().texts, ["1\n", "2\n"], "the wait for the printer has ended");
+        drop(go_on);
+        queue.flush(Duration::from_secs(600));
+        queue.push("6\n");
+        queue.flush(Duration::from_secs(600));
+        queue.close();
+        let texts = printer.join().unwrap();
+        assert_eq!(texts, ["0\n", "1\n", "2\n", "(3 lines could not be shown in time)\n", "6\n"]);
+    }
+
+    #[test]
+    fn what_was_not_printed_when_the_printer_goes_is_not_lost() {
+        let queue = Queue::of(2);
+        queue.push("a\n");
+        queue.push("b\n");
+        assert_eq!(queue.close(), ["a\n", "b\n"]);
+        queue.print_all(|text| panic!("{text} would be printed twice"));
     }
 }

@@ -47,9 +47,9 @@ pub fn blame(line: &str, mistake: &Mistake, usages: &[Usage]) -> Option<Blame> {
             Some(Blame { place: end - 1..end, why: String::new() })
         }
         (Mistake::Unreadable(_), None) => None,
-        (Mistake::Unknown { word, .. }, _) => {
-            let why = nearest(word, usages).map(|near| format!("did you mean {near}?"));
-            Some(Blame { place: words.first()?.place.clone(), why: why.unwrap_or_default() })
+        (Mistake::Unknown { word, at, known }, _) => {
+            let why = nearest(word, known.split(", ")).map(|near| format!("did you mean {near}?"));
+            Some(Blame { place: words.get(*at)?.place.clone(), why: why.unwrap_or_default() })
         }
         (Mistake::Unfit { at, .. }, _) => {
             Some(Blame { place: words.get(*at)?.place.clone(), why: String::new() })
@@ -83,8 +83,8 @@ pub fn blame(line: &str, mistake: &Mistake, usages: &[Usage]) -> Option<Blame> {
 }
 
 /// The command that differs least from this word, if it does not differ much.
-fn nearest(word: &str, usages: &[Usage]) -> Option<&'static str> {
-    let near = usages.iter().map(|usage| (distance(word, usage.word), usage.word));
+fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = known.map(|name| (distance(word, name), name));
     near.filter(|&(distance, name)| distance <= 2 && distance < name.len())
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, name)| name)
@@ -174,7 +174,7 @@ mod tests {
         };
         let mistake = match USAGES.iter().find(|usage| usage.word == words[0]) {
             Some(usage) => Mistake::invalid(usage),
-            None => Mistake::unknown(&words[0], USAGES),
+            None => Mistake::unknown(&words[0], 0, USAGES),
         };
         marks(line, &blame(line, &mistake, USAGES).unwrap(), 2, 80)
     }
@@ -197,6 +197,12 @@ mod tests {
         let mistake = Mistake::unfit(usage, 2, "no number".to_owned());
         let blame = blame(line, &mistake, USAGES).unwrap();
         assert_eq!(marks(line, &blame, 2, 80), ["         ^^^"]);
+    }
+
+    #[test]
+    fn the_mark_stands_under_the_unknown_word_wherever_it_stands() {
+        let found = blame("help gte", &Mistake::unknown("gte", 1, USAGES), USAGES).unwrap();
+        assert_eq!(marks("help gte", &found, 2, 80), ["       ^^^ did you mean get?"]);
     }
 
     #[test]

@@ -140,10 +140,9 @@ pub fn parse(words: &[String]) -> Result<Typed, Mistake> {
         ("view", []) => Ok(Typed::Act(Action::View)),
         ("help", []) => Ok(Typed::Help),
         ("help", [word]) => {
-            let usages = [USAGES, ONE_SHOT_USAGES];
-            let mut usages = usages.into_iter().flatten();
-            let found = usages.find(|usage| usage.word == *word);
-            found.map(Typed::HelpOn).ok_or_else(|| Mistake::unknown(word, USAGES))
+            let usages = || USAGES.iter().chain(ONE_SHOT_USAGES);
+            let found = usages().find(|usage| usage.word == *word);
+            found.map(Typed::HelpOn).ok_or_else(|| Mistake::unknown(word, 1, usages()))
         }
         ("quit", []) => Ok(Typed::Quit),
         _ => Err(Mistake::invalid(usage)),
@@ -318,7 +317,11 @@ mod tests {
         assert_eq!(typed(&["help"]), Ok(Typed::Help));
         assert!(matches!(typed(&["help", "put"]), Ok(Typed::HelpOn(usage)) if usage.word == "put"));
         assert!(matches!(typed(&["help", "bench"]), Ok(Typed::HelpOn(_))));
-        assert!(matches!(typed(&["help", "frob"]), Err(Mistake::Unknown { .. })));
+        let Err(Mistake::Unknown { word, at, known }) = typed(&["help", "frob"]) else { panic!() };
+        assert_eq!((&*word, at), ("frob", 1));
+        for word in USAGES.iter().chain(ONE_SHOT_USAGES).map(|usage| usage.word) {
+            assert!(known.split(", ").any(|other| other == word), "{word}: {known}");
+        }
         assert_eq!(typed(&["quit"]), Ok(Typed::Quit));
     }
 

@@ -4,6 +4,8 @@
 //! executed does not stop the next one.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -75,6 +77,8 @@ pub async fn run(client: Client, form: Form, task: Task) -> Result<ExitCode, Cli
         ))
     });
     let signals = signals.transpose().map_err(CliError::failed)?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let stop_writing = Arc::clone(&interrupted);
     let console = move || {
         let ask = |action: &Action| runtime.block_on(act(&client, action));
         match task {
@@ -89,6 +93,7 @@ pub async fn run(client: Client, form: Form, task: Task) -> Result<ExitCode, Cli
                 let keys = waiting::key_source(client.clone(), runtime.clone());
                 let history = editor::client_history();
                 let mut terminal = Terminal::interactive("> ", USAGES, history, Some(keys));
+                terminal.stop_writing = terminal.editor.is_some().then_some(stop_writing);
                 let form = if form == Form::Text && !terminal.is_typed { Form::Line } else { form };
                 let done = if terminal.editor.is_some() {
                     lines(&mut terminal, form, |action| {
@@ -104,10 +109,16 @@ pub async fn run(client: Client, form: Form, task: Task) -> Result<ExitCode, Cli
     };
     let done = on_own_thread(console)?;
     let done = match signals {
-        Some((mut terminate, _interrupt)) => tokio::select! {
-            done = done => done,
-            _ = terminate.recv() => return Ok(ExitCode::from(128 + 15)),
-        },
+        Some((mut terminate, mut interrupt)) => {
+            tokio::pin!(done);
+            loop {
+                tokio::select! {
+                    done = &mut done => break done,
+                    _ = terminate.recv() => return Ok(ExitCode::from(128 + 15)),
+                    _ = interrupt.recv() => interrupted.store(true, Ordering::Relaxed),
+                }
+            }
+        }
         None => done.await,
     };
     Ok(ExitCode::from(done.unwrap_or(1)))

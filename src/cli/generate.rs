@@ -6,12 +6,14 @@
 //! an installation has no hosts file.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Command, ValueEnum};
 use clap_complete::Shell;
+
+use crate::cli::CliError;
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,9 +35,19 @@ pub fn asked(command: Command, words: Vec<&'static str>) -> Option<ExitCode> {
             return Some(ExitCode::from(2));
         }
     };
-    // A reader that has gone away wanted no more.
-    let _ = std::io::stdout().write_all(&text(command, words, asked));
-    Some(ExitCode::SUCCESS)
+    let name = command.get_name().to_owned();
+    let told = tell(&mut std::io::stdout(), &text(command, words, asked));
+    Some(super::exit(&name, told.map(|()| ExitCode::SUCCESS)))
+}
+
+/// Writes all of it. A reader that has gone away wanted no more.
+fn tell(output: &mut impl Write, text: &[u8]) -> Result<(), CliError> {
+    match output.write_all(text).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(CliError::Failed(format!("stdout could not be written to its end: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn parse(arguments: &[OsString], takes_commands: bool) -> Option<Result<Asked, String>> {
@@ -102,6 +114,22 @@ mod tests {
         // A kv server may be named so.
         assert_eq!(parsed(&["completions", "bash"], false), None);
         assert_eq!(parsed(&["man"], false), None);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_an_error_unless_nobody_reads_it() {
+        struct Failing(ErrorKind);
+        impl Write for Failing {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Err(self.0.into())
+            }
+        }
+        assert!(tell(&mut Vec::new(), b"x").is_ok());
+        assert!(tell(&mut Failing(ErrorKind::BrokenPipe), b"x").is_ok());
+        assert!(tell(&mut Failing(ErrorKind::StorageFull), b"x").is_err());
     }
 
     #[test]

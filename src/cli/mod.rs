@@ -5,7 +5,7 @@
 //! [`typed`] and [`terminal`] (lines in, lines out), [`mod@editor`], [`blame`], [`above`] and
 //! [`style`] (what only a person sees), [`serve`] (the frame of both servers), [`view_console`],
 //! [`kv_console`], [`client_command`], [`client_answer`], [`client_session`]; then the commands of the
-//! client that are no operations: [`mod@bench`], [`check`], [`keygen`] and [`watch`].
+//! client that are no operations: [`mod@bench`], [`check`], [`dump`], [`keygen`] and [`watch`].
 //!
 //! Parsing and formatting are pure functions. Lines are read, and answers written, by a thread of
 //! their own: a reader that does not read its pipe stops that thread and never the protocol.
@@ -15,6 +15,8 @@
 //! | 0 | done |
 //! | 1 | an operation could not be executed, or the program could not go on |
 //! | 2 | wrong usage or configuration; stderr names what, where, and the remedy |
+//! | 3 | of the client's `cas` and `exists` on the command line: executed, and the answer is no |
+//! | 143 | the client at a terminal was ended by SIGTERM |
 
 pub mod above;
 pub mod bench;
@@ -44,7 +46,6 @@ pub mod watch;
 pub mod words;
 
 use std::fmt::Display;
-use std::io::Write;
 use std::process::ExitCode;
 
 use thiserror::Error;
@@ -78,12 +79,15 @@ impl CliError {
 /// Turns the end of a program into its exit code, and tells stderr why.
 pub fn exit(program: &str, result: Result<ExitCode, CliError>) -> ExitCode {
     let (code, error) = match result {
-        Ok(code) => return code,
+        Ok(code) => {
+            above::flush();
+            return code;
+        }
         Err(error @ CliError::Misused(_)) => (2, error),
         Err(error @ CliError::Failed(_)) => (1, error),
     };
-    // Nobody is left to be told when stderr is closed, and `eprintln!` would panic.
-    let _ = writeln!(std::io::stderr(), "{program}: {error}");
+    above::print_line(&format!("{program}: {error}"));
+    above::flush();
     ExitCode::from(code)
 }
 

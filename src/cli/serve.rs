@@ -46,7 +46,7 @@ pub async fn serve<E: Display>(
     run: impl Future<Output = Result<(), E>>,
     console: impl FnOnce() -> Left + Send + 'static,
 ) -> Result<(), CliError> {
-    let _mode = KeptMode::now();
+    let mode = KeptMode::now();
     // Before the line that says we are here: whoever reads it may send a signal at once.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(CliError::failed)?;
@@ -58,33 +58,26 @@ pub async fn serve<E: Display>(
     let result = loop {
         tokio::select! {
             biased;
-            _ = interrupt.recv() => {
-                info!(event = "leaving", "{name} leaves on SIGINT");
-                break Ok(());
-            }
-            _ = terminate.recv() => {
-                info!(event = "leaving", "{name} leaves on SIGTERM");
-                break Ok(());
-            }
+            _ = interrupt.recv() => break Ok(Some("SIGINT")),
+            _ = terminate.recv() => break Ok(Some("SIGTERM")),
             left = &mut console, if console_runs => {
                 match left {
-                    Ok(Left::Quit) => {
-                        info!(event = "leaving", "{name} leaves on quit");
-                        break Ok(());
-                    }
+                    Ok(Left::Quit) => break Ok(Some("quit")),
                     // Raw mode has kept the system from sending the signal.
-                    Ok(Left::Interrupted) => {
-                        info!(event = "leaving", "{name} leaves on SIGINT");
-                        break Ok(());
-                    }
+                    Ok(Left::Interrupted) => break Ok(Some("SIGINT")),
                     Ok(Left::InputEnded) | Err(_) => console_runs = false,
                 }
             }
-            ended = &mut run => break ended.map_err(CliError::failed),
+            ended = &mut run => break ended.map(|()| None).map_err(CliError::failed),
         }
     };
+    // Before the last line: printed above a line that is being typed, it could be lost.
+    drop(mode);
+    if let Ok(Some(reason)) = result {
+        info!(event = "leaving", "{name} leaves on {reason}");
+    }
     notify(State::Stopping);
-    result
+    result.map(|_| ())
 }
 
 /// Does blocking work, such as reading lines, on a thread that nobody waits for at exit.

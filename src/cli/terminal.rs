@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cli::blame::{blame, marks};
 use crate::cli::editor::{Editor, HistoryFile, KeySource, Typing, columns};
@@ -17,6 +19,9 @@ use crate::cli::{lines, words};
 /// The longest line, in bytes: several times what the largest key and value need, with every
 /// character escaped.
 const LINE_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of an answer after which a person may have had enough of it.
+const WRITTEN_AT_ONCE: usize = 64 << 10;
 
 /// Where lines come from and answers go.
 pub struct Terminal<'a> {
@@ -46,6 +51,8 @@ pub struct Terminal<'a> {
     pub is_interrupted: bool,
     /// The input could not be read, which has been said: it has ended.
     pub is_unreadable: bool,
+    /// Set when a person wants no more of the answer that is being written.
+    pub stop_writing: Option<Arc<AtomicBool>>,
 }
 
 /// See [`Terminal::on_interrupt`].
@@ -77,6 +84,7 @@ impl Terminal<'static> {
             on_interrupt: OnInterrupt::AskAgain,
             is_interrupted: false,
             is_unreadable: false,
+            stop_writing: None,
         }
     }
 
@@ -224,7 +232,23 @@ impl Terminal<'_> {
     /// # Errors
     /// When nobody reads any more.
     pub fn write(&mut self, text: &str) -> std::io::Result<()> {
-        self.output.write_all(text.as_bytes())?;
+        if let Some(stop) = &self.stop_writing {
+            // What was meant for the operation has stopped that.
+            stop.store(false, Ordering::Relaxed);
+        }
+        let mut rest = text.as_bytes();
+        while let Some((part, behind)) = rest.split_at_checked(WRITTEN_AT_ONCE) {
+            self.output.write_all(part)?;
+            rest = behind;
+            let stop = self.stop_writing.as_ref();
+            if stop.is_some_and(|stop| stop.swap(false, Ordering::Relaxed)) {
+                self.output.write_all(b"\n")?;
+                self.output.flush()?;
+                self.complain(&format!("the other {} bytes are not shown", rest.len()));
+                return Ok(());
+            }
+        }
+        self.output.write_all(rest)?;
         self.output.flush()
     }
 
@@ -328,6 +352,7 @@ pub(crate) mod tests {
             on_interrupt: OnInterrupt::AskAgain,
             is_interrupted: false,
             is_unreadable: false,
+            stop_writing: None,
         };
         let result = console(&mut terminal);
         drop(terminal);
@@ -371,6 +396,35 @@ pub(crate) mod tests {
         assert_eq!(lines[0], Ok("put a 1".to_owned()));
         let told = lines[1].as_ref().unwrap_err().to_string();
         assert!(told.starts_with("unreadable line: stdin: "), "{told}");
+    }
+
+    #[test]
+    fn a_long_answer_ends_when_a_person_wants_no_more_of_it() {
+        struct Enough(Arc<AtomicBool>, usize);
+        impl Write for Enough {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.1 += bytes.len();
+                self.0.store(self.1 >= 2 * WRITTEN_AT_ONCE, Ordering::Relaxed);
+                assert!(self.1 <= 2 * WRITTEN_AT_ONCE + 1, "and the end of the line");
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let long = "x".repeat(10 * WRITTEN_AT_ONCE);
+        let (_, output, errors) = feed(b"", |terminal| {
+            // Ctrl-C while the operation was waited for stops no answer.
+            terminal.stop_writing = Some(Arc::new(AtomicBool::new(true)));
+            terminal.answer(&long).unwrap();
+            let stop = Arc::new(AtomicBool::new(false));
+            terminal.stop_writing = Some(Arc::clone(&stop));
+            let output = std::mem::replace(&mut terminal.output, Box::new(Enough(stop, 0)));
+            terminal.answer(&long).unwrap();
+            terminal.output = output;
+        });
+        assert_eq!(output.len(), long.len() + 1);
+        assert_eq!(errors, format!("the other {} bytes are not shown\n", 8 * WRITTEN_AT_ONCE + 1));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub enum Mistake {
     Unknown {
         /// The word.
         word: String,
+        /// Which of the words it is, counted from the first one, which is 0.
+        at: usize,
         /// The commands that there are.
         known: String,
     },
@@ -75,9 +77,9 @@ pub enum Mistake {
 impl Mistake {
     /// For a word that no command begins with.
     #[must_use]
-    pub fn unknown(word: &str, usages: &[Usage]) -> Self {
-        let known: Vec<&str> = usages.iter().map(|usage| usage.word).collect();
-        Mistake::Unknown { word: word.to_owned(), known: known.join(", ") }
+    pub fn unknown<'a>(word: &str, at: usize, usages: impl IntoIterator<Item = &'a Usage>) -> Self {
+        let known: Vec<&str> = usages.into_iter().map(|usage| usage.word).collect();
+        Mistake::Unknown { word: word.to_owned(), at, known: known.join(", ") }
     }
 
     /// For a command that does not take these words.
@@ -105,7 +107,7 @@ impl From<WordsError> for Mistake {
 /// When there is none.
 pub fn find<'a>(words: &[String], usages: &'a [Usage]) -> Result<&'a Usage, Mistake> {
     let word = words.first().map_or("", String::as_str);
-    usages.iter().find(|usage| usage.word == word).ok_or_else(|| Mistake::unknown(word, usages))
+    usages.iter().find(|usage| usage.word == word).ok_or_else(|| Mistake::unknown(word, 0, usages))
 }
 
 #[cfg(test)]
@@ -120,7 +122,7 @@ mod tests {
     #[test]
     fn a_mistake_begins_with_a_fixed_line_and_then_says_what_there_is() {
         assert_eq!(
-            Mistake::unknown("fr\u{1b}ob", USAGES).to_string(),
+            Mistake::unknown("fr\u{1b}ob", 0, USAGES).to_string(),
             "unknown command\n\"fr\\u{1b}ob\" is none of: put, quit"
         );
         assert_eq!(

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::cli::serve::Left;
-use crate::cli::terminal::Terminal;
+use crate::cli::terminal::{Terminal, printable};
 use crate::cli::typed::{Mistake, Usage, find, help};
 use crate::protocol::view::Phase;
 use crate::protocol::view_server::{Answer, Command, ServerStatus, Status, ViewChange};
@@ -142,7 +142,10 @@ fn text_of(answer: &Answer) -> String {
             lines.join("\n")
         }
         Answer::ResetPrepared(text) | Answer::ResetDone(text) => text.clone(),
-        Answer::Explained(lines) => lines.join("\n"),
+        Answer::Explained(lines) => {
+            let lines: Vec<_> = lines.iter().map(|line| printable(line)).collect();
+            lines.join("\n")
+        }
         Answer::SwitchedOver(shown) => match &shown.waiting {
             Some(waiting) => format!("{shown}\n{waiting}"),
             None => shown.to_string(),
@@ -167,7 +170,7 @@ fn status_text(status: &Status) -> String {
         lines.push("no servers known".to_owned());
     }
     if let Some(waiting) = &status.shown.waiting {
-        lines.push(format!("waiting: {waiting}"));
+        lines.push(format!("waiting: {}", printable(waiting)));
     }
     lines.join("\n")
 }
@@ -184,7 +187,8 @@ fn server_text(server: &ServerStatus) -> String {
     };
     let synced = if server.synced { "synced" } else { "not synced" };
     let ServerStatus { id, role, address, .. } = server;
-    format!("{id} {role}, {life}, {incarnation}, {synced}, at {address}")
+    let text = format!("{id} {role}, {life}, {incarnation}, {synced}, at {address}");
+    printable(&text).into_owned()
 }
 
 /// One view change: how long ago, the view and its members, and why.
@@ -201,7 +205,9 @@ fn change_text(ago: Duration, change: &ViewChange) -> String {
         Phase::Active => "active",
     };
     let ViewId { number, .. } = view.id;
-    format!("{} ago: view {number} {phase}: {members} ({})", rounded(ago), change.reason)
+    let text =
+        format!("{} ago: view {number} {phase}: {members} ({})", rounded(ago), change.reason);
+    printable(&text).into_owned()
 }
 
 /// A time in units that a person would choose.

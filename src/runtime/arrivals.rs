@@ -120,6 +120,7 @@ mod tests {
             arrivals.push(source(port), None, b"x");
         }
         assert!(arrivals.waiting.len() < WAITING_MAX, "there is room for one more");
+        let mut arrivals = Arrivals::default();
         for port in 0..60_000 {
             arrivals.push(source(port), None, b"x");
         }

@@ -1,7 +1,8 @@
 //! How the rest of a program speaks to the process that [`run`](crate::runtime::run) drives.
 //!
-//! [`Handle`] asks, [`Calls`] is the other end, inside the loop. The queue between them needs no
-//! bound of its own: every entry belongs to a caller that waits.
+//! [`Handle`] asks, [`Calls`] is the other end, inside the loop. The queue between them has no bound
+//! of its own: it grows only with what callers have asked for at the same time. A caller that no
+//! longer waits takes nothing back.
 
 use std::fmt;
 
@@ -33,6 +34,10 @@ pub struct Totals {
     pub transport: Counters,
     /// Datagrams that the kernel did not take.
     pub unsent: u64,
+    /// Datagrams that the kernel took.
+    pub sent: u64,
+    /// Bytes in them.
+    pub sent_bytes: u64,
     /// Counted where datagrams are sealed and opened.
     pub seal: seal::Counters,
     /// Datagrams that found no room to wait for their turn.

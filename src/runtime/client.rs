@@ -16,8 +16,7 @@ use crate::config::Limits;
 use crate::kv::command::{self, Key, Value};
 use crate::kv::snapshot::Part;
 use crate::protocol::client::{
-    Action, Answer, ClientConfig, ClientProcess, Command, Completed, Event, Failure,
-    FailureOutcome, FailureReason,
+    Action, Answer, ClientConfig, ClientProcess, Command, Completed, Event, Failure, FailureReason,
 };
 use crate::protocol::message::{KeysPage, Message, SnapshotCursor, SnapshotPage};
 use crate::protocol::seal::{Keyring, Role, Seal};
@@ -459,19 +458,8 @@ impl Client {
     /// When it exceeds a limit, was refused, or was not answered before the deadline; says whether
     /// it may have happened.
     pub async fn execute(&self, action: Action) -> Result<Completed, Failure> {
-        let outcome = match &action {
-            // A write whose process ended under it may have left before.
-            Action::Write(_) => FailureOutcome::Unknown,
-            Action::Get(_)
-            | Action::Mget(_)
-            | Action::Exists(_)
-            | Action::Len(_)
-            | Action::Keys { .. }
-            | Action::Snapshot(_)
-            | Action::View => FailureOutcome::NotExecuted,
-        };
+        let closed = Failure { outcome: action.if_abandoned(), reason: FailureReason::Closed };
         let command = Command { action, deadline: self.deadline };
-        let closed = Failure { outcome, reason: FailureReason::Closed };
         self.handle.call(command).await.unwrap_or(Err(closed))
     }
 }
@@ -522,6 +510,7 @@ fn texts(values: Vec<Value>) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::kv::snapshot::Position;
+    use crate::protocol::client::FailureOutcome;
     use crate::types::{RequestId, ViewId};
 
     fn closed() -> Client {

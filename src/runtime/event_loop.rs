@@ -377,6 +377,8 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
                 process: self.outbox.counts.clone(),
                 transport: *self.outgoing.transport.counters(),
                 unsent: self.outgoing.dropped,
+                sent: self.outgoing.sent,
+                sent_bytes: self.outgoing.sent_bytes,
                 seal: self.outgoing.guard.counters(),
                 shed: self.arrivals.shed,
             };

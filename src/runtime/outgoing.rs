@@ -48,6 +48,9 @@ pub(crate) struct Outgoing<S, N> {
     pub(crate) late: Vec<(SocketAddr, Request)>,
     /// Datagrams that the kernel did not take.
     pub(crate) dropped: u64,
+    /// Datagrams that it took, and their bytes. What was packed and withheld is in neither.
+    pub(crate) sent: u64,
+    pub(crate) sent_bytes: u64,
 }
 
 impl<S: DatagramSocket, N: Fn() -> Timestamp> Outgoing<S, N> {
@@ -62,6 +65,8 @@ impl<S: DatagramSocket, N: Fn() -> Timestamp> Outgoing<S, N> {
             leased: Vec::new(),
             late: Vec::new(),
             dropped: 0,
+            sent: 0,
+            sent_bytes: 0,
         }
     }
 
@@ -117,7 +122,13 @@ impl<S: DatagramSocket, N: Fn() -> Timestamp> Outgoing<S, N> {
     }
 
     async fn send_ready(&mut self) {
-        let mut kernel = Kernel { socket: &self.socket, give_up: None, dropped: &mut self.dropped };
+        let mut kernel = Kernel {
+            socket: &self.socket,
+            give_up: None,
+            dropped: &mut self.dropped,
+            sent: &mut self.sent,
+            sent_bytes: &mut self.sent_bytes,
+        };
         let time = (self.now)();
         for datagram in &self.ready {
             if let Some(bytes) = self.guard.seal(time, datagram) {
@@ -137,6 +148,8 @@ struct Kernel<'a, S> {
     socket: &'a S,
     give_up: Option<Instant>,
     dropped: &'a mut u64,
+    sent: &'a mut u64,
+    sent_bytes: &'a mut u64,
 }
 
 impl<S: DatagramSocket> Kernel<'_, S> {
@@ -154,7 +167,9 @@ impl<S: DatagramSocket> Kernel<'_, S> {
             *self.dropped += 1;
             let dropped = *self.dropped;
             debug!(%to, bytes = bytes.len(), %error, dropped, "datagram not sent");
-            break;
+            return;
         }
+        *self.sent += 1;
+        *self.sent_bytes += bytes.len() as u64;
     }
 }

@@ -1,8 +1,12 @@
 //! `client dump` and `client load`.
 
 use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
@@ -12,7 +16,8 @@ use crate::support::process::command;
 
 fn client(cluster: &Cluster, words: &[&str]) -> Command {
     let mut client = command("client", cluster.folder());
-    client.args(["--view-server", &cluster.view_address().to_string()]).args(words);
+    let view = cluster.view_address().to_string();
+    client.args(["--deadline", "60s", "--view-server", &view]).args(words);
     client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     client
 }
@@ -84,15 +89,22 @@ fn a_dump_is_one_instant_although_everything_changes_while_it_is_written() {
     assert_eq!(cluster.script(&[], &lines).code, Some(0));
     // The first and the last keys change together, always: a copy of several instants tells them
     // apart.
-    let script: String = (1..=amount(1500, 3000))
-        .map(|round| {
-            let (middle, last) = (keys / 2, keys - 1);
-            format!("mput k00000 {round} k{middle:05} {round} k{last:05} {round}\n")
-        })
-        .collect();
     let mut writer = cluster.session("writer", &[]);
-    writer.type_line(script.trim_end());
-    writer.next_answer();
+    let is_dumped = Arc::new(AtomicBool::new(false));
+    let enough = Arc::clone(&is_dumped);
+    writer.ask("put k00000 0");
+    let typing = std::thread::spawn(move || {
+        let (middle, last) = (keys / 2, keys - 1);
+        for round in 1.. {
+            if enough.load(Ordering::SeqCst) {
+                break;
+            }
+            writer
+                .type_line(&format!("mput k00000 {round} k{middle:05} {round} k{last:05} {round}"));
+        }
+        writer.close_stdin();
+        writer.finish()
+    });
     let file = cluster.folder().join("dump.jsonl");
     let mut rounds = Vec::new();
     for _ in 0..3 {
@@ -105,9 +117,8 @@ fn a_dump_is_one_instant_although_everything_changes_while_it_is_written() {
         rounds.push(round(0).parse::<usize>().unwrap());
     }
     assert!(rounds.is_sorted() && rounds[2] > rounds[0], "{rounds:?}");
-    writer.close_stdin();
-    let finished = writer.finish();
-    assert_eq!(finished.code, Some(0), "nobody was held up");
+    is_dumped.store(true, Ordering::SeqCst);
+    assert_eq!(typing.join().unwrap().code, Some(0), "nobody was held up");
 }
 
 #[test]
@@ -124,19 +135,25 @@ fn a_load_that_was_killed_and_is_repeated_gives_the_same() {
     assert_eq!(dump(&cluster, &file).0, Some(0));
     for words in [&[][..], &["--resume", "note"]] {
         let other = Cluster::of(2);
-        let mut killed = client(&other, &[&["load"], words].concat())
-            .stdin(File::open(&file).unwrap())
-            .spawn()
-            .unwrap();
+        let mut killed =
+            client(&other, &[&["load"], words].concat()).stdin(Stdio::piped()).spawn().unwrap();
+        // It waits for the rest of the dump when it is killed.
+        let bytes = fs::read(&file).unwrap();
+        let mut pipe = killed.stdin.take().unwrap();
+        pipe.write_all(&bytes[..bytes.len() * 19 / 20]).unwrap();
+        let note = other.folder().join("note");
         other.logs.wait_for("some keys are loaded", crate::support::PATIENCE, || {
-            other.client(&["exists", "k05-100"]).code.filter(|code| *code == 0)
+            let is_loaded = other.client(&["exists", "k05-100"]).code == Some(0);
+            (is_loaded && (words.is_empty() || note.exists())).then_some(())
         });
         killed.kill().unwrap();
-        killed.wait().unwrap();
+        assert_eq!(killed.wait().unwrap().signal(), Some(9), "it was not over before");
+        drop(pipe);
         let (code, stdout, stderr) = load(&other, words, &file);
         assert_eq!(code, Some(0), "{stderr}");
         assert_eq!(stdout, "load completed: 30000 keys, 30060 elements\n");
-        assert!(!other.folder().join("note").exists());
+        assert_eq!(stderr.contains("had been loaded before"), !words.is_empty(), "{stderr}");
+        assert!(!note.exists());
         let again = other.folder().join("again.jsonl");
         assert_eq!(dump(&other, &again).0, Some(0));
         assert_eq!(entries(&again), entries(&file));

@@ -30,6 +30,7 @@ mod restarts;
 mod screens;
 mod server_commands;
 mod sizes;
+mod stuck_readers;
 mod switchover;
 mod typing_ahead;
 mod view_server;

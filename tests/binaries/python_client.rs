@@ -1,14 +1,15 @@
 //! `scripts/pbkv_client.py`: that a client needs no library, and still does everything right.
 
+use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::amount;
 use crate::support::cluster::{Cluster, Options};
 use crate::support::logs::Logs;
 use crate::support::process::Process;
 use crate::support::proxy::Faults;
+use crate::support::{PATIENCE, amount};
 
 fn python(cluster: &Cluster) -> Process {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/pbkv_client.py");
@@ -49,6 +50,9 @@ fn a_client_of_python_writes_and_reads_text_of_any_kind_and_lists_of_any_length(
     assert_eq!(answer, cluster.get("long").unwrap());
     let huge = "x".repeat(100_000);
     assert!(python.ask(&format!("put huge {huge}")).starts_with("NotExecuted"));
+    for line in ["frob a x", "put a", "get", "get a b", "put 'a 1"] {
+        assert!(python.ask(line).starts_with("NotExecuted: "), "{line}");
+    }
     python.close_stdin();
     assert_eq!(python.finish().stderr, "");
 }
@@ -85,9 +89,46 @@ fn a_client_of_python_says_what_certainly_did_not_happen_and_what_may_have() {
     let mut command = Command::new("python3");
     command.arg(script).args([&cluster.view_address().to_string(), "0.5"]);
     let mut python = Process::spawn(&Logs::default(), "python", command);
-    assert_eq!(python.ask("put a 1"), "done");
+    // Half a second is little on a loaded machine.
+    cluster
+        .logs
+        .wait_for("a put in time", PATIENCE, || (python.ask("put a 1") == "done").then_some(()));
     cluster.kill("s1");
     assert!(python.ask("put a 2").starts_with("Unknown"), "it was sent, and not answered");
     assert!(python.ask("put a 3").starts_with("NotExecuted"), "no session could be opened");
     assert!(python.ask("get a").starts_with("NotExecuted"));
+}
+
+#[test]
+fn a_client_of_python_does_not_mind_what_strangers_send() {
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = stranger.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 2048];
+        while let Ok((_, from)) = stranger.recv_from(&mut bytes) {
+            let garbage: [&[u8]; 9] = [
+                b"[]",
+                b"{}\n[]",
+                b"{}\n7",
+                b"{\"type\":[]}",
+                b"{\"type\":\"view\"}",
+                b"\xff",
+                b"",
+                b"{\"type\":\"pbkv\",\"crc32\":0}\n",
+                b"{\"type\":\"view\",\"primary_address\":7}",
+            ];
+            for bytes in garbage {
+                let _ = stranger.send_to(bytes, from);
+            }
+        }
+    });
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/pbkv_client.py");
+    let mut command = Command::new("python3");
+    command.arg(script).args([&address.to_string(), "0.5"]);
+    let mut python = Process::spawn(&Logs::default(), "python", command);
+    for line in ["get a", "put a 1"] {
+        assert_eq!(python.ask(line), "NotExecuted: no answer within 0.5s");
+    }
+    python.close_stdin();
+    assert_eq!(python.finish().stderr, "");
 }

@@ -146,7 +146,9 @@ fn several_lines_can_be_pasted_and_quotes_may_hold_line_ends() {
 fn a_command_that_waits_through_a_failover_says_what_it_waits_for() {
     let mut cluster = Cluster::of(3);
     let roles = cluster.roles();
-    let mut person = at_client(&cluster);
+    let client = client(&cluster, &["--deadline", "30s"]);
+    let mut person = Person::start(&cluster.logs, "client", &client, SIZE);
+    person.wait_for_line("> ");
     person.enter("put a 1");
     person.wait_for("put completed");
     cluster.kill(&roles.primary);
@@ -228,9 +230,10 @@ fn log_lines_of_a_server_do_not_tear_the_line_being_typed() {
     person.wait_for("s1 takes over");
     // The lines came above; what was typed still stands alone at the bottom.
     person.wait_for_line("viewserver> sta");
-    let text = person.text();
-    assert_eq!(text.matches("viewserver>").count(), 1, "{text}");
-    assert!(text.ends_with("\nviewserver> sta  (tus)"), "{text}");
+    person.wait_until("one prompt, at the bottom", |screen| {
+        let text = screen.text();
+        text.matches("viewserver>").count() == 1 && text.ends_with("\nviewserver> sta  (tus)")
+    });
     person.enter("tus");
     person.wait_for("view number: 1");
     server.kill();
@@ -252,14 +255,16 @@ fn a_server_that_is_ended_while_a_line_is_typed_leaves_the_terminal_as_it_was() 
     let folder = tempfile::tempdir().unwrap();
     let mut server = command("kvserver", folder.path());
     server.args(["s1", "--listen", "127.0.0.1:0", "--view-server", "127.0.0.1:9"]);
-    let mut person = Person::start(&logs, "s1", &server, SIZE);
-    person.type_keys("kv");
-    person.wait_for_line("kvserver> kv");
-    assert!(!person.is_cooked());
-    person.signal(Signal::TERM);
-    assert_eq!(person.end(), Some(0));
-    assert!(person.is_cooked());
-    person.wait_for("s1 leaves on SIGTERM");
+    for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
+        let mut person = Person::start(&logs, "s1", &server, SIZE);
+        person.type_keys("kv");
+        person.wait_for_line("kvserver> kv");
+        assert!(!person.is_cooked());
+        person.signal(signal);
+        assert_eq!(person.end(), Some(0));
+        assert!(person.is_cooked());
+        person.wait_for(&format!("s1 leaves on {name}"));
+    }
 }
 
 #[test]
@@ -301,7 +306,7 @@ fn watch_draws_through_the_death_of_a_primary_and_of_the_view_server() {
 fn watch_prints_lines_and_objects_where_there_is_no_terminal() {
     let cluster = Cluster::of(2);
     let roles = cluster.roles();
-    let watch = ["watch", "--interval", "100ms", "--count", "2"];
+    let watch = ["watch", "--interval", "400ms", "--count", "2"];
     let finished = cluster.client(&watch);
     assert_eq!((finished.code, finished.stdout.len()), (Some(0), 2), "{finished:?}");
     let told = format!("primary {} backup {}", roles.primary, roles.backup);

@@ -24,6 +24,16 @@ fn at_sleeping_server() -> (Cluster, Person) {
     (cluster, person)
 }
 
+/// Waits until the command says that it waits. An earlier one may have had to, on a loaded machine.
+#[track_caller]
+fn wait_until_it_waits(person: &Person, line: &str) {
+    person.wait_until("a command that waits", |screen| {
+        let text = screen.text();
+        let rest = text.split_once(&format!("> {line}\n")).map(|(_, rest)| rest);
+        rest.is_some_and(|rest| rest.contains("s1 does not answer"))
+    });
+}
+
 /// The lines that were typed at the prompt and their answers, without what waiting said.
 fn conversation(person: &Person) -> Vec<String> {
     let text = person.text();
@@ -35,7 +45,7 @@ fn conversation(person: &Person) -> Vec<String> {
 fn lines_typed_ahead_are_executed_in_order_and_ctrl_d_behind_them_ends() {
     let (mut cluster, mut person) = at_sleeping_server();
     person.enter("append a 1");
-    person.wait_for("s1 does not answer");
+    wait_until_it_waits(&person, "append a 1");
     // One at a time, and several at once; Return, an arrow, and the end of the input.
     person.enter("append a 2");
     person.type_keys(&format!("append a 3\rget a\r{UP}{UP}\rget a\r"));
@@ -65,7 +75,7 @@ fn ctrl_c_drops_what_was_typed_ahead_of_it() {
     let (mut cluster, mut person) = at_sleeping_server();
     // In one go, so that the editor has read the second line with the first.
     person.type_keys("append a 1\rappend a 2\r");
-    person.wait_for("s1 does not answer");
+    wait_until_it_waits(&person, "append a 1");
     person.enter("append a 3");
     person.type_keys(CTRL_C);
     person.wait_for("interrupted while waiting for the answer");
@@ -117,7 +127,7 @@ fn a_client_that_is_ended_while_a_command_waits_leaves_the_terminal_as_it_was() 
     for (signal, code) in [(Signal::TERM, 143), (Signal::QUIT, 131)] {
         let (_cluster, mut person) = at_sleeping_server();
         person.enter("get a");
-        person.wait_for("s1 does not answer");
+        wait_until_it_waits(&person, "get a");
         assert!(!person.is_cooked());
         person.signal(signal);
         assert_eq!(person.end(), Some(code));
@@ -176,6 +186,8 @@ fn a_command_that_waits_can_be_stopped_and_goes_on() {
     person.type_keys("get a\r");
     cluster.server("s1").signal(Signal::CONT);
     person.wait_for("get a returned 1");
+    person.enter("quit");
+    person.wait_for_line("shell$ ");
 }
 
 #[test]

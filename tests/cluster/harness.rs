@@ -13,7 +13,6 @@ use pbkv::config::Timing;
 use pbkv::protocol::client::{ClientConfig, ClientProcess};
 use pbkv::protocol::message::Message;
 use pbkv::protocol::server::{Server, ServerConfig};
-use pbkv::protocol::sources::Sources;
 use pbkv::protocol::transport::{Datagram, Transport};
 use pbkv::protocol::view::Record;
 use pbkv::protocol::view_server::{self, DurableRecord, ViewServer, ViewServerConfig};
@@ -567,13 +566,13 @@ impl World {
                 incarnation,
                 timing: self.plan.timing,
                 hosts,
-                sources: Sources::Known,
+                sources: self.plan.sources,
             };
             Core::View(Driver::new(ViewServer::new(now, config, self.disk.clone())))
         } else if index <= self.plan.servers {
             let advertise = self.random.chance(500_000).then_some(self.nodes[index].address);
             let id = self.id(index);
-            let sources = Sources::Known;
+            let sources = self.plan.sources;
             let config = ServerConfig { id, incarnation, view_server, advertise, limits, sources };
             Core::Server(Driver::new(Server::new(now, config)))
         } else {

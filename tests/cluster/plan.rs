@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use pbkv::config::{Limits, Timing};
+use pbkv::protocol::sources::Sources;
 
 use crate::clock::{Instant, MS, US};
 use crate::network::{DELAYS, Weather};
@@ -112,6 +113,8 @@ pub struct Plan {
     pub plain_every: Instant,
     /// Share of the operations that are `cas`, `incr` and the like.
     pub special: u32,
+    /// Whether it matters where from a server speaks: not where datagrams are authenticated.
+    pub sources: Sources,
 }
 
 impl Plan {
@@ -163,6 +166,7 @@ impl Plan {
             phase_one: 16 * unit,
             plain_every: random.pick(&[0, 0, 0, unit / 2]),
             special: 0,
+            sources: Sources::Any,
         };
         // So many operations that faults meet them, so few that many seeds fit into a second; long
         // lists of long values cost most.
@@ -187,6 +191,7 @@ impl Plan {
         operate(&mut plan, &mut aside, unit);
         // As are the rarer commands.
         plan.special = aside.pick(&[0, 0, 200_000, 500_000]);
+        plan.sources = aside.pick(&[Sources::Any, Sources::Known]);
         plan
     }
 }

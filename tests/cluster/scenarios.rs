@@ -34,6 +34,7 @@ pub fn with(seed: u64, change: impl FnOnce(&mut Plan)) -> World {
     plan.disk = 0;
     plan.lag = 50_000;
     plan.careful = true;
+    plan.sources = pbkv::protocol::sources::Sources::Any;
     plan.plain_every = 0;
     change(&mut plan);
     let mut world = World::new(seed, plan, random, true);

@@ -67,7 +67,7 @@ fn changed(input: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
 }
 
 fn holds(target: &Target, bytes: &[u8], what: &str) {
-    if catch_unwind(AssertUnwindSafe(|| (target.run)(bytes))).is_err() {
+    if catch_unwind(AssertUnwindSafe(|| targets::run(target.name, bytes))).is_err() {
         let file = std::env::temp_dir().join(format!("pbkv-fuzz-{}", target.name));
         fs::write(&file, bytes).expect("a temporary file can be written");
         panic!(

@@ -42,7 +42,9 @@ pub struct Person {
 impl Person {
     /// Starts the program in a window of this size.
     pub fn start(logs: &Logs, name: &str, command: &Command, size: (u16, u16)) -> Person {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        // Nobody else may hold this end: a program whose terminal is gone must see that.
+        let master =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let (ws_col, ws_row) = size;

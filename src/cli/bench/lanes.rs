@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -120,6 +121,9 @@ pub(super) async fn run(
     let mut moments = Moments::new(start_ns, from_ns);
     let mut is_interrupted = false;
     let mut is_cut_short = false;
+    // One listener for the whole run: one made anew each time would know nothing of what came while
+    // something else was looked at.
+    let mut interrupt = signal(SignalKind::interrupt())?;
     loop {
         tokio::select! {
             biased;
@@ -133,7 +137,7 @@ pub(super) async fn run(
                     break;
                 }
             }
-            Ok(()) = tokio::signal::ctrl_c() => {
+            Some(()) = interrupt.recv() => {
                 if is_interrupted {
                     is_cut_short = true;
                     break;

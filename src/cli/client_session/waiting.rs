@@ -11,7 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::act;
 use crate::cli::editor::KeySource;
 use crate::cli::style::Style;
-use crate::protocol::client::{Action, Completed, Failure, FailureOutcome, FailureReason};
+use crate::cli::terminal::printable;
+use crate::protocol::client::{Action, Completed, Failure, FailureReason};
 use crate::runtime::Client;
 
 /// How long Tab may wait for keys of the store.
@@ -40,7 +41,7 @@ pub(super) async fn with_patience(client: &Client, action: &Action) -> Result<Co
             biased;
             Some(event) = events.next() => if is_seen {
                 // Where it cannot be said, nobody is there to miss it.
-                let _ = writeln!(std::io::stderr(), "{}", style.dim(&event.to_string()));
+                let _ = writeln!(std::io::stderr(), "{}", style.dim(&printable(&event.to_string())));
             },
             result = &mut acting => return result,
             _ = &mut interrupted => return Err(given_up(action)),
@@ -50,17 +51,7 @@ pub(super) async fn with_patience(client: &Client, action: &Action) -> Result<Co
 
 /// What is sent stays sent: a write may still happen.
 fn given_up(action: &Action) -> Failure {
-    let outcome = match action {
-        Action::Write(_) => FailureOutcome::Unknown,
-        Action::Get(_)
-        | Action::Exists(_)
-        | Action::Len(_)
-        | Action::Keys { .. }
-        | Action::Snapshot(_)
-        | Action::Mget(_)
-        | Action::View => FailureOutcome::NotExecuted,
-    };
-    Failure { outcome, reason: FailureReason::GivenUp }
+    Failure { outcome: action.if_abandoned(), reason: FailureReason::GivenUp }
 }
 
 /// Keys of the store for completion, asked from the console's thread.

@@ -15,6 +15,7 @@ use super::keys::{Argument, KeySource, Keys, argument};
 use crate::cli::blame::arguments;
 use crate::cli::lines::last_line;
 use crate::cli::style::Style;
+use crate::cli::terminal::printable;
 use crate::cli::typed::Usage;
 use crate::cli::words::{Scanned, Word, quote, scan};
 
@@ -80,8 +81,11 @@ impl Assistant {
             Argument::Command => commands(self.usages, false).collect(),
             Argument::Key => {
                 let keys = self.keys.beginning_with(&prefix, self.source.borrow_mut().as_mut());
-                let pair = |key: String| Pair { replacement: quote(&key) + " ", display: key };
-                keys.into_iter().map(pair).collect()
+                // Whoever may write chooses keys: what a terminal would obey is neither shown nor
+                // put into the line, where nothing could make it ordinary.
+                let keys =
+                    keys.into_iter().filter(|key| matches!(printable(key), Cow::Borrowed(_)));
+                keys.map(|key| Pair { replacement: quote(&key) + " ", display: key }).collect()
             }
             Argument::Other => Vec::new(),
         };
@@ -250,6 +254,16 @@ mod tests {
         assert!(completed("put apple a").is_empty());
         assert!(completed("get noth").is_empty());
         assert!(completed("frob a").is_empty());
+    }
+
+    #[test]
+    fn keys_that_would_command_the_terminal_are_not_offered() {
+        let keys = ["ev\x1b]0;owned\x07il", "ev\x1b[2Jil", "ev\nil", "ev\u{9b}2Jil", "even"];
+        let source: KeySource = Box::new(move |_| keys.map(str::to_owned).to_vec());
+        let assistant = Assistant::new(USAGES, Style::COLOURED, Some(source));
+        let (_, found) = assistant.candidates("get e");
+        let shown: Vec<&str> = found.iter().map(|pair| &*pair.display).collect();
+        assert_eq!(shown, ["even"]);
     }
 
     #[test]

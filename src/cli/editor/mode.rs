@@ -162,8 +162,10 @@ impl Drop for KeptMode {
     fn drop(&mut self) {
         if let Some(follower) = &self.0 {
             follower.abort();
-            above::flush();
+            // First the terminal, then what could not be drawn in time: the editor's thread may be
+            // drawing a line, and nobody knows whether it gets so far.
             end();
+            above::stop();
         }
     }
 }

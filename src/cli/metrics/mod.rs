@@ -20,8 +20,9 @@
 //!
 //! # The metrics
 //!
-//! `role` is one of `primary`, `backup`, `joining`, `spare`, `proposed_primary`. "both" are
-//! exported by kv server and view server alike. A retried read is answered, and counted, again.
+//! `role` is one of `primary`, `backup`, `joining`, `spare`, `proposed_primary`, and of what the
+//! view server exports also `drained`. "both" are exported by kv server and view server alike. A
+//! retried read is answered, and counted, again.
 //!
 //! | name | type | labels | of | meaning |
 //! | --- | --- | --- | --- | --- |

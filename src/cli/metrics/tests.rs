@@ -174,6 +174,30 @@ fn a_server_that_knows_nothing_is_well_and_not_ready() {
 }
 
 #[test]
+fn every_server_is_counted_under_its_role() {
+    let roles = ["primary", "backup", "joining", "spare", "proposed primary", "drained", "drained"];
+    let servers = roles.iter().enumerate().map(|(number, role)| view_server::ServerStatus {
+        id: ServerId::from(&*format!("s{number}")),
+        role: (*role).to_owned(),
+        alive: number != 6,
+        silent: None,
+        incarnation: Some(Incarnation(1)),
+        address: "127.0.0.1:2".parse().unwrap(),
+        synced: false,
+    });
+    let status = view_server::Status { shown: Default::default(), servers: servers.collect() };
+    let measures = view_server::Measures { status, phase: None, listens: false };
+    let answer = view_server::Answer::Measures(measures.into());
+    let text = view_page(answer, &Totals::default()).unwrap().text;
+    let counts = |name: &str| -> Vec<u64> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
+        lines.map(|line| line.split(' ').next_back().unwrap().parse().unwrap()).collect()
+    };
+    assert_eq!(counts("pbkv_servers_known"), [1, 1, 1, 1, 1, 2]);
+    assert_eq!(counts("pbkv_servers_alive"), [1, 1, 1, 1, 1, 1]);
+}
+
+#[test]
 fn seconds_are_written_exactly() {
     for (nanos, text) in [
         (0, "0"),

@@ -202,9 +202,9 @@ impl Writer {
     pub(super) fn transport(&mut self, totals: &Totals) {
         let counters = &totals.transport;
         self.value("pbkv_datagrams_received_total", counters.datagrams_received);
-        self.value("pbkv_datagrams_sent_total", counters.datagrams_sent - totals.unsent);
+        self.value("pbkv_datagrams_sent_total", totals.sent);
         self.value("pbkv_received_bytes_total", counters.bytes_received);
-        self.value("pbkv_sent_bytes_total", counters.bytes_sent);
+        self.value("pbkv_sent_bytes_total", totals.sent_bytes);
         let dropped = [
             ("checksum", counters.dropped_checksum),
             ("undecodable", counters.dropped_undecodable),

@@ -8,7 +8,7 @@ use crate::protocol::view::Phase;
 use crate::protocol::view_server::{Answer, Measures, ServerStatus};
 use crate::runtime::Totals;
 
-/// The roles, as labels name them.
+/// The roles that a server knows of itself, as labels name them.
 pub(super) const ROLES: [&str; 5] = ["primary", "backup", "joining", "spare", "proposed_primary"];
 
 /// The page, of the answer to [`Command::Measure`](crate::protocol::view_server::Command::Measure).
@@ -36,7 +36,8 @@ pub fn page(answer: Answer, totals: &Totals) -> Option<Page> {
         .by_word("pbkv_view_phase", phases.map(|(word, which)| (word, u64::from(which == *phase))));
     writer.value("pbkv_waiting", u64::from(status.shown.waiting.is_some()));
     let servers = |wanted: fn(&ServerStatus) -> bool| {
-        ROLES.map(|role| {
+        // A drained one is a spare to itself.
+        ROLES.into_iter().chain(["drained"]).map(move |role| {
             let here =
                 |server: &&ServerStatus| server.role.replace(' ', "_") == role && wanted(server);
             (role, status.servers.iter().filter(here).count())

@@ -190,3 +190,24 @@ fn drain_takes_an_id_and_perhaps_force_and_undrain_an_id() {
         "{errors}"
     );
 }
+
+#[test]
+fn what_servers_call_themselves_stays_on_its_line() {
+    let evil = "s9 primary, alive\nprimary: evil\u{1b}[2J";
+    let server = ServerStatus {
+        id: ServerId::from(evil),
+        role: "spare".to_owned(),
+        alive: true,
+        silent: None,
+        incarnation: None,
+        address: "127.0.0.1:5010".parse().unwrap(),
+        synced: false,
+    };
+    let waiting = Some(format!("waiting for {evil}"));
+    let status = Status { shown: Shown { waiting, ..shown() }, servers: vec![server] };
+    let (_, output, _, _) = run("status\n", |_| Answer::Status(status.clone()));
+    assert_eq!(output.lines().count(), 3, "{output}");
+    let (_, output, _, _) = run("explain\n", |_| Answer::Explained(vec![evil.to_owned()]));
+    assert_eq!(output.lines().count(), 1, "{output}");
+    assert!(!output.contains('\u{1b}'), "{output}");
+}

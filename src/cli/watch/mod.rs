@@ -22,6 +22,7 @@ use std::time::Duration;
 use clap::Parser;
 use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -31,6 +32,7 @@ use self::screen::Screen;
 use crate::cli::client_answer::Form;
 use crate::cli::editor::stop_after;
 use crate::cli::flags::{parse_address, parse_time};
+use crate::cli::serve::on_own_thread;
 use crate::cli::setup::Connection;
 use crate::cli::style::{Style, is_dumb};
 use crate::cli::{CliError, runtime};
@@ -108,14 +110,40 @@ impl Output {
         }
     }
 
-    fn show(&mut self, picture: &Picture, every: Duration) -> std::io::Result<()> {
-        let text = match self {
-            Output::Screen(screen) => return screen.draw(picture, every),
-            Output::Lines => report::lines(picture),
-            Output::Objects => report::object(picture),
-        };
-        let mut output = std::io::stdout();
-        writeln!(output, "{text}").and_then(|()| output.flush())
+    /// Draws the picture, or returns it as a text to be written.
+    fn show(&mut self, picture: &Picture, every: Duration) -> std::io::Result<Option<String>> {
+        match self {
+            Output::Screen(screen) => screen.draw(picture, every).map(|()| None),
+            Output::Lines => Ok(Some(report::lines(picture))),
+            Output::Objects => Ok(Some(report::object(picture))),
+        }
+    }
+}
+
+/// Writes texts to stdout on a thread of its own: a reader that does not read must not keep this
+/// program from ending.
+struct Written {
+    texts: mpsc::Sender<String>,
+    written: oneshot::Receiver<std::io::Result<()>>,
+}
+
+impl Written {
+    fn start() -> Result<Written, CliError> {
+        let (texts, mut taken) = mpsc::channel::<String>(1);
+        let written = on_own_thread(move || {
+            let mut output = std::io::stdout();
+            while let Some(text) = taken.blocking_recv() {
+                writeln!(output, "{text}").and_then(|()| output.flush())?;
+            }
+            Ok(())
+        })?;
+        Ok(Written { texts, written })
+    }
+
+    /// Waits until everything is written. Says whether it is.
+    async fn end(self) -> bool {
+        drop(self.texts);
+        matches!(self.written.await, Ok(Ok(())))
     }
 }
 
@@ -174,6 +202,7 @@ async fn watch(
     let mut output = Output::choose(form);
     let mut keys = screen::keys(&output)?;
     let mut job = JobSignals::for_screen(&output)?;
+    let written = Written::start()?;
     let mut shown = 0;
     loop {
         tokio::select! {
@@ -196,13 +225,28 @@ async fn watch(
         }
         look(&observer, &mut picture, flags.interval.min(ANSWER_WITHIN)).await;
         picture.end_tick(crate::runtime::now(), probe.take());
-        if output.show(&picture, flags.interval).is_err() {
-            // Whoever read the lines has gone.
-            return Ok(ExitCode::FAILURE);
-        }
         shown += 1;
-        if flags.count.is_some_and(|count| shown >= count) {
-            return Ok(ExitCode::SUCCESS);
+        let is_last = flags.count.is_some_and(|count| shown >= count);
+        let Ok(text) = output.show(&picture, flags.interval) else { return Ok(ExitCode::FAILURE) };
+        if let Some(text) = text {
+            tokio::select! {
+                biased;
+                _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+                _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+                sent = written.texts.send(text) => if sent.is_err() {
+                    // Whoever read the lines has gone.
+                    return Ok(ExitCode::FAILURE);
+                },
+            }
+        }
+        if is_last {
+            let is_written = tokio::select! {
+                biased;
+                _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+                _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+                is_written = written.end() => is_written,
+            };
+            return Ok(ExitCode::from(u8::from(!is_written)));
         }
     }
 }

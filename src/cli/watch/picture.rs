@@ -17,7 +17,8 @@ use crate::types::{Incarnation, ServerId};
 const TICKS: usize = 60;
 /// Servers asked, at most.
 const SERVERS: usize = 256;
-/// The view server may miss a tick before it counts as silent.
+/// How long the view server may be silent before it is called so: at the interval of one second, it
+/// may miss a tick.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Something that was said, and when.
@@ -238,8 +239,7 @@ impl Picture {
         word.at >= self.asked
     }
 
-    /// The word of the primary: of the one that the view server shows, or, without it, of whoever
-    /// says so of itself.
+    /// The word of the primary: of whoever says so of itself, in the newest view.
     pub(super) fn primary(&self) -> Option<&Word<CopyStatus>> {
         let words = self.servers.values().filter_map(|server| server.word.as_ref());
         words
@@ -247,10 +247,13 @@ impl Picture {
             .max_by_key(|word| (word.said.view, word.at))
     }
 
-    /// What this server is: by its own word if that is fresh, else by the view server's.
+    /// What this server is: by its own word if that is fresh, else by the view server's. That it is
+    /// drained only the view server knows.
     pub(super) fn role<'a>(&self, server: &'a Server) -> &'a str {
         let own = server.word.as_ref().filter(|word| self.is_fresh(word));
+        let is_told = self.fresh_cluster().is_some();
         match (own, &server.line) {
+            (_, Some(line)) if is_told && line.alive && line.role == "drained" => &line.role,
             (Some(word), _) => &word.said.role,
             (None, Some(line)) if line.alive => &line.role,
             (None, _) => "-",
@@ -373,6 +376,22 @@ pub(super) mod tests {
             now = now + SECOND;
         }
         picture
+    }
+
+    #[test]
+    fn that_a_server_is_drained_only_the_view_server_knows() {
+        let mut picture = sample();
+        let Status::ViewServer(mut cluster) = cluster() else { panic!() };
+        cluster.servers[2].role = "drained".to_owned();
+        for (alive, role) in [(true, "drained"), (false, "spare")] {
+            cluster.servers[2].alive = alive;
+            let now = picture.now + SECOND;
+            picture.begin_tick(now);
+            picture.take(now, address(0), Status::ViewServer(cluster.clone()), None);
+            picture.take(now, address(3), copy(3, "spare", 0, 0), None);
+            picture.end_tick(now, Reads::default());
+            assert_eq!(picture.role(&picture.servers[&ServerId::from("s3")]), role);
+        }
     }
 
     #[test]

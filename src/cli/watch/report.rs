@@ -55,9 +55,9 @@ pub(super) fn lines(picture: &Picture) -> String {
         let _ = write!(line, ", a read waits for {}", duration(waiting));
     }
     if let Some(waiting) = picture.fresh_cluster().and_then(|cluster| cluster.waiting.as_ref()) {
-        let _ = write!(line, ", {}", printable(waiting));
+        let _ = write!(line, ", {waiting}");
     }
-    line
+    printable(&line).into_owned()
 }
 
 /// One object a picture. What is not known is `null`.

@@ -75,7 +75,7 @@ impl Screen {
             }
             // Cleared first: behind a row that fills its line, its last character would go.
             text.push_str("\x1b[K");
-            text.push_str(&self.paint(look, &cut(&row, columns)));
+            text.push_str(&self.paint(look, &cut(&printable(&row), columns)));
             if at + 1 == height {
                 return text;
             }
@@ -158,7 +158,7 @@ fn rows(picture: &Picture, every: Duration, columns: usize) -> Vec<Row> {
             );
             let ago = duration(Duration::from(change.ago) + passed);
             let (view, phase) = (change.view.to_string(), phase(change.phase));
-            let reason = printable(&change.reason);
+            let reason = &change.reason;
             rows.push((
                 Look::Plain,
                 format!("{ago:>8} ago  {view:<6} {phase:<8}  {members:<14}  {reason}"),
@@ -189,10 +189,8 @@ fn heading(picture: &Picture, every: Duration, columns: usize) -> Vec<Row> {
     rows.push((Look::Strong, format!("{text}{}{note}", " ".repeat(space))));
     let (look, text) = match (told, &picture.cluster) {
         (Some(cluster), _) => match &cluster.waiting {
-            Some(waiting) if cluster.primary.is_none() => {
-                (Look::Bad, printable(waiting).into_owned())
-            }
-            Some(waiting) => (Look::Doubtful, printable(waiting).into_owned()),
+            Some(waiting) if cluster.primary.is_none() => (Look::Bad, waiting.clone()),
+            Some(waiting) => (Look::Doubtful, waiting.clone()),
             None => (Look::Good, "complete: two copies, both synced".to_owned()),
         },
         (None, Some(word)) => {

@@ -92,6 +92,24 @@ pub enum Action {
     View,
 }
 
+impl Action {
+    /// What is known of its effect when nobody waits for the answer any more: a write may have left
+    /// before, and what is sent stays sent.
+    #[must_use]
+    pub fn if_abandoned(&self) -> FailureOutcome {
+        match self {
+            Action::Write(_) => FailureOutcome::Unknown,
+            Action::Get(_)
+            | Action::Mget(_)
+            | Action::Exists(_)
+            | Action::Len(_)
+            | Action::Keys { .. }
+            | Action::Snapshot(_)
+            | Action::View => FailureOutcome::NotExecuted,
+        }
+    }
+}
+
 /// The answer to a [`Command`].
 pub type Answer = Result<Completed, Failure>;
 

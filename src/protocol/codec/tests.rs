@@ -107,7 +107,7 @@ fn samples() -> Vec<Message> {
             number: 7,
         }),
         Message::Announce(Announce {
-            id: ServerId::from(NASTY),
+            id: ServerId::from("s-1_a.é中"),
             incarnation: Incarnation(0),
             address: None,
         }),
@@ -609,4 +609,18 @@ fn the_table_of_messages_names_every_type_and_no_other() {
     });
     let known: Vec<&str> = known.chain(["pbkv", "piece", "want"]).collect();
     assert_eq!(table, known);
+}
+
+#[test]
+fn a_message_that_names_a_server_as_none_may_be_named_is_dropped() {
+    let announce = samples().into_iter().find(|it| matches!(it, Message::Announce(_))).unwrap();
+    let line = encoded(&announce);
+    let Message::Announce(announce) = announce else { panic!() };
+    let name = format!("\"{}\"", announce.id);
+    let long = "x".repeat(65);
+    for evil in ["", "none", "a b", r"a\nprimary: evil", r"a\u001b[2J", &long] {
+        let damaged = line.replace(&name, &format!("\"{evil}\""));
+        assert_ne!(damaged, line);
+        assert_eq!(decode(damaged.as_bytes()), Err(DecodeError::Malformed), "{evil}");
+    }
 }

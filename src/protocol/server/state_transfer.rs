@@ -25,8 +25,8 @@ use crate::types::{OperationNumber, ViewId};
 /// Messages of a stream that may wait for an earlier one at the joiner.
 const EARLY_MESSAGES: u64 = 1024;
 
-/// Bytes of a stream that leave in one turn: whoever waits for an answer, and the view server, would
-/// otherwise wait for a whole window.
+/// Bytes of a stream that leave in one turn, of the walk, and as many of effects: whoever waits for
+/// an answer, and the view server, would otherwise wait for a whole window.
 const TURN_BYTES: usize = 32 << 10;
 
 /// Whoever was asked something so recently is likely to be asked more.
@@ -429,8 +429,11 @@ impl Stream {
         }
         let budget = to.message_bytes();
         let mut in_turn = 0;
+        let mut walked_bytes = 0;
         while self.window.has_room(self.flight_bytes, to.limits) {
-            if in_turn >= TURN_BYTES {
+            // Both have their share, or else the walk would stand still while enough is written.
+            let walks = self.ready.is_empty() && self.ended.is_none();
+            if in_turn >= 2 * TURN_BYTES || walks && walked_bytes >= TURN_BYTES {
                 self.next_at = Some(now + Duration::from_nanos(1));
                 break;
             }
@@ -445,6 +448,7 @@ impl Stream {
                 let walked = (replica.store().len(), self.ended.is_some());
                 self.progress.0.walk(now, &items, walked, to.peer);
                 self.extend(items);
+                walked_bytes += self.ready_bytes;
             }
             if self.ready.is_empty() {
                 break;

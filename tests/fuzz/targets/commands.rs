@@ -95,6 +95,7 @@ fn fed(input: &[u8], console: impl FnOnce(&mut Terminal<'_>)) -> (String, String
         on_interrupt: OnInterrupt::AskAgain,
         is_interrupted: false,
         is_unreadable: false,
+        stop_writing: None,
     };
     console(&mut terminal);
     drop(terminal);

@@ -344,3 +344,31 @@ fn effects_of_writes_leave_at_once_when_they_gather_faster_than_a_part_a_millise
     bench.settle();
     assert!(sent(&bench) > first + 20, "{first} and then {}", sent(&bench));
 }
+
+#[test]
+fn the_walk_goes_on_however_much_is_written_to_what_was_sent() {
+    let (mut bench, _) = transferring();
+    let offer = bench.held.remove(0);
+    bench.hand_over(offer);
+    bench.settle();
+    let session = bench.open(1);
+    let mut number = 0;
+    for _ in 0..30 {
+        // What is acknowledged is always older than what is on its way.
+        let acks = std::mem::take(&mut bench.held);
+        for _ in 0..40 {
+            number += 1;
+            let command = put("k001", &"w".repeat(1000));
+            bench.ask_now(1, write(session, number, number - 1, command));
+        }
+        acks.into_iter().for_each(|ack| bench.hand_over(ack));
+        bench.settle();
+    }
+    let walked = bench.log.iter().filter_map(|envelope| match &envelope.message {
+        Message::Transfer(transfer) => Some(&transfer.items),
+        _ => None,
+    });
+    let is_other = |item: &&Item| !matches!(item, Item::List { key, .. } if &*key.0 == "k001");
+    let walked = walked.flatten().filter(is_other).count();
+    assert!(walked > 199, "{walked} of 199 keys");
+}

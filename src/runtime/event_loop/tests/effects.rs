@@ -101,6 +101,9 @@ async fn an_answer_under_a_lease_is_sent_while_the_lease_lasts() {
     assert_eq!(it.heard().await, "leased");
     it.probe();
     assert_eq!(it.heard().await, "probe 1", "and nothing was handed back");
+    let totals = it.handle.totals().await.unwrap();
+    let (packed, bytes) = (totals.transport.datagrams_sent, totals.transport.bytes_sent);
+    assert_eq!((totals.sent, totals.sent_bytes, totals.unsent), (packed, bytes, 0));
 }
 
 #[tokio::test]
@@ -124,6 +127,10 @@ async fn a_request_whose_lease_is_over_is_handed_back_and_its_answer_never_sent(
     }
     it.probe();
     assert_eq!(it.heard().await, "probe 1");
+    let totals = it.handle.totals().await.unwrap();
+    let (packed, bytes) = (totals.transport.datagrams_sent, totals.transport.bytes_sent);
+    assert!(totals.sent < packed && totals.sent_bytes < bytes, "what is withheld is not sent");
+    assert_eq!(totals.unsent, 0, "nor lost");
 }
 
 #[tokio::test]
