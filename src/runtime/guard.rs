@@ -99,10 +99,10 @@ impl Guard {
     }
 
     /// A message is about to be packed for this address.
-    pub(crate) fn before_sending(&mut self, to: SocketAddr, message: &Message) {
+    pub(crate) fn before_sending(&mut self, now: Timestamp, to: SocketAddr, message: &Message) {
         let Some(seal) = &mut self.seal else { return };
         match message.speaker() {
-            Speaker::Server | Speaker::ViewServer => seal.reserve_for_servers(to),
+            Speaker::Server | Speaker::ViewServer => seal.reserve_for_servers(now, to),
             Speaker::Anybody | Speaker::WhoeverWasAsked => {}
         }
     }

@@ -72,7 +72,7 @@ impl<S: DatagramSocket, N: Fn() -> Timestamp> Outgoing<S, N> {
 
     /// Queues a message for the next flush.
     pub(crate) fn send(&mut self, now: Timestamp, to: SocketAddr, message: &Message) {
-        self.guard.before_sending(to, message);
+        self.guard.before_sending(now, to, message);
         self.transport.send(now, to, message);
     }
 

@@ -15,6 +15,7 @@ mod dumping;
 mod failover;
 mod histories;
 mod hostile;
+mod keys;
 mod launching;
 mod measuring;
 mod metrics;

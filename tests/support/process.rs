@@ -25,7 +25,11 @@ pub fn command(binary: &str, folder: &Path) -> Command {
         other => other,
     };
     let mut command = Command::new(path);
-    command.current_dir(folder).env_remove("PBKV_HOSTS").env("NO_COLOR", "1");
+    command
+        .current_dir(folder)
+        .env_remove("PBKV_HOSTS")
+        .env_remove("PBKV_KEY_FILE")
+        .env("NO_COLOR", "1");
     command.env("RUST_LOG", "info").env_remove("RUST_BACKTRACE");
     command
 }

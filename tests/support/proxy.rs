@@ -94,6 +94,8 @@ struct State {
     flying: BinaryHeap<Flying>,
     sent: u64,
     counters: Counters,
+    /// Everything that was delivered, if that is wanted: from whom, to whom, what.
+    recorded: Option<Vec<(usize, usize, Arc<[u8]>)>>,
     closing: bool,
     threads: Vec<JoinHandle<()>>,
 }
@@ -119,6 +121,7 @@ impl Proxy {
             flying: BinaryHeap::new(),
             sent: 0,
             counters: Counters::default(),
+            recorded: None,
             closing: false,
             threads: Vec::new(),
         };
@@ -174,6 +177,38 @@ impl Proxy {
         state.everywhere = Faults::default();
         state.paths.clear();
         state.cuts.clear();
+    }
+
+    /// From now on everything is recorded.
+    pub fn record(&self) {
+        self.shared.state().recorded.get_or_insert_default();
+    }
+
+    /// Sends everything that was recorded so far once more, in a random order, from where it came
+    /// the first time; a part of it from the front of somebody else. Returns how much that was.
+    pub fn replay(&self) -> usize {
+        let mut all = self.shared.state().recorded.clone().unwrap_or_default();
+        for last in (1..all.len()).rev() {
+            let other = self.shared.state().draw(last as u64 + 1);
+            all.swap(last, usize::try_from(other).expect("an index"));
+        }
+        for (number, (from, to, bytes)) in all.iter().enumerate() {
+            let (front, real) = {
+                let mut state = self.shared.state();
+                let others = state.nodes.len() as u64;
+                let elsewhere = usize::try_from(state.draw(others)).expect("an index");
+                let from = if state.draw(10) == 0 { elsewhere } else { *from };
+                (Arc::clone(&state.nodes[from].front), state.nodes[*to].real)
+            };
+            if let Some(real) = real {
+                let _ = front.send_to(bytes, real);
+            }
+            if number % 64 == 0 {
+                // What the kernel loses was not replayed.
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        all.len()
     }
 
     /// What was done so far.
@@ -274,6 +309,9 @@ impl State {
         let copies = if self.draw(100) < faults.duplication { 2 } else { 1 };
         self.counters.duplicated += copies - 1;
         let bytes: Arc<[u8]> = bytes.into();
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push((from, to, Arc::clone(&bytes)));
+        }
         for _ in 0..copies {
             let span = faults.delay.end.saturating_sub(faults.delay.start).as_micros();
             let span = u64::try_from(span).expect("delays are short");

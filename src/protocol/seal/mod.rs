@@ -341,15 +341,14 @@ impl Seal {
 
     /// What goes there next is meant for a server: a peer there that has only proven the key of a
     /// client is not taken for one.
-    pub fn reserve_for_servers(&mut self, to: SocketAddr) {
-        let has_both = self.keyring.has(KeyKind::Client) && self.keyring.has(KeyKind::Cluster);
-        if has_both
-            && let Some(peer) = self.peers.get_mut(to)
-            && let Some(known) = &peer.known
-            && self.keyring.get(known.key).kind == KeyKind::Client
-        {
-            peer.known = None;
+    pub fn reserve_for_servers(&mut self, now: Timestamp, to: SocketAddr) {
+        if !(self.keyring.has(KeyKind::Client) && self.keyring.has(KeyKind::Cluster)) {
+            return;
         }
+        let peer = self.peers.of(now, to, &mut self.counters);
+        peer.reserved_at = Some(now);
+        let is_client = |known: &mut Known| self.keyring.get(known.key).kind == KeyKind::Client;
+        peer.known.take_if(is_client);
     }
 
     /// Opens a datagram that has arrived, in place.
@@ -602,7 +601,8 @@ impl Seal {
         let Some(peer) = self.peers.get_mut(at) else { return true };
         match &peer.known {
             Some(known) if self.keyring.get(known.key).kind == KeyKind::Client => true,
-            Some(_) | None => peer.is_abandoned(now),
+            Some(_) => peer.is_abandoned(now),
+            None => !peer.is_reserved(now),
         }
     }
 

@@ -30,7 +30,8 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 /// A known peer that is sent something and says nothing for so long is asked again, and so often.
 const SILENCE: Duration = Duration::from_millis(200);
 
-/// A place that was asked for, or heard from, within this time is not abandoned.
+/// A place that was asked for, heard from, or sent what is meant for a server, within this time is
+/// not abandoned.
 const ABANDONED_AFTER: Duration = Duration::from_secs(10);
 
 /// A peer whose seal id is known.
@@ -66,6 +67,8 @@ pub(super) struct Peer {
     waiting: VecDeque<(Timestamp, Vec<u8>)>,
     waiting_bytes: usize,
     pub(super) asked_at: Option<Timestamp>,
+    /// When something was sent there last that is meant for a server.
+    pub(super) reserved_at: Option<Timestamp>,
     heard_at: Option<Timestamp>,
     /// When something was first sent to it after it was heard last.
     unanswered_since: Option<Timestamp>,
@@ -81,6 +84,7 @@ impl Peer {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             asked_at: None,
+            reserved_at: None,
             heard_at: None,
             unanswered_since: None,
             echoed: 0,
@@ -103,10 +107,17 @@ impl Peer {
         self.asked_at.is_none_or(|asked_at| now.since(asked_at) >= rest)
     }
 
-    pub(super) fn is_abandoned(&self, now: Timestamp) -> bool {
-        let is_over = |at: Option<Timestamp>| at.is_none_or(|at| now.since(at) >= ABANDONED_AFTER);
-        is_over(self.asked_at) && is_over(self.heard_at)
+    pub(super) fn is_reserved(&self, now: Timestamp) -> bool {
+        is_recent(self.reserved_at, now)
     }
+
+    pub(super) fn is_abandoned(&self, now: Timestamp) -> bool {
+        !is_recent(self.asked_at, now) && !is_recent(self.heard_at, now)
+    }
+}
+
+fn is_recent(at: Option<Timestamp>, now: Timestamp) -> bool {
+    at.is_some_and(|at| now.since(at) < ABANDONED_AFTER)
 }
 
 /// Only looked up: its order never shows.

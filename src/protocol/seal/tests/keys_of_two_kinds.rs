@@ -108,18 +108,18 @@ fn a_client_does_not_take_the_place_of_a_server_that_is_there_or_asked_for() {
     let (mut first, mut second) = (node(Role::Server, &BOTH, 2), node(Role::Server, &BOTH, 3));
     let mut client = node(Role::Client, &[CLIENT_KEY], 3);
     // Asked for: on the path, the client answers in the server's place, or comes by itself.
-    first.send(second.address, "replicate");
+    first.replicate(second.address, "replicate");
     let hello = client.send(first.address, "me");
     let (at_client, at_first) = carry(&mut client, &mut first, hello);
     assert_eq!((at_client, at_first), (vec![], vec!["me".to_owned()]), "heard as a client");
-    assert!(first.send(second.address, "replicate").is_empty(), "still asking");
+    assert!(first.replicate(second.address, "replicate").is_empty(), "still asking");
     // There.
     after(&mut first, Duration::from_millis(5));
-    let hello = first.send(second.address, "replicate");
+    let hello = first.replicate(second.address, "replicate");
     assert!(!carry(&mut first, &mut second, hello).1.is_empty());
     let again = client.send(first.address, "me");
     carry(&mut client, &mut first, again);
-    let data = only(first.send(second.address, "replicate"));
+    let data = only(first.replicate(second.address, "replicate"));
     assert!(matches!(second.take(&first, &data).0, Got::Clear(_, _)));
     // Gone for long: the port is somebody else's now.
     after(&mut first, Duration::from_secs(10));
@@ -131,19 +131,34 @@ fn a_client_does_not_take_the_place_of_a_server_that_is_there_or_asked_for() {
 }
 
 #[test]
+fn an_answer_to_a_client_that_was_forgotten_holds_its_place_for_nobody() {
+    let mut server = node(Role::Server, &BOTH, 2);
+    let mut client = node(Role::Client, &[CLIENT_KEY], 3);
+    let hello = client.send(server.address, "question");
+    carry(&mut client, &mut server, hello);
+    server.seal.peers = Peers::default();
+    server.send(client.address, "answer");
+    let again = client.send(server.address, "question");
+    let (at_client, at_server) = carry(&mut client, &mut server, again);
+    assert_eq!(
+        (&at_client[..], &at_server[..]),
+        (&["answer".to_owned()][..], &["question".to_owned()][..])
+    );
+}
+
+#[test]
 fn what_is_meant_for_a_server_is_not_sealed_for_a_client_that_was_there_first() {
     let mut first = node(Role::Server, &BOTH, 2);
     let mut client = node(Role::Client, &[CLIENT_KEY], 3);
     let hello = client.send(first.address, "me");
     carry(&mut client, &mut first, hello);
-    first.seal.reserve_for_servers(client.address);
-    let sent = only(first.send(client.address, "replicate"));
+    let sent = only(first.replicate(client.address, "replicate"));
     assert_eq!(Header::decode(&sent).unwrap().form, Form::Hello);
     assert_eq!(client.take(&first, &sent).0, Got::Refused(Refusal::UnknownKey));
     let again = client.send(first.address, "me");
     assert_eq!(carry(&mut client, &mut first, again).0, [""; 0]);
     let mut second = node(Role::Server, &BOTH, 3);
     after(&mut first, Duration::from_millis(5));
-    let hello = first.send(second.address, "more");
+    let hello = first.replicate(second.address, "more");
     assert_eq!(carry(&mut first, &mut second, hello).1, ["replicate", "more"]);
 }

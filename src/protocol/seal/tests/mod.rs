@@ -62,6 +62,12 @@ impl Node {
         all
     }
 
+    /// The same for what is meant for a server.
+    fn replicate(&mut self, to: SocketAddr, clear: &str) -> Vec<Datagram> {
+        self.seal.reserve_for_servers(self.now, to);
+        self.send(to, clear)
+    }
+
     fn take_from(&mut self, from: SocketAddr, bytes: &[u8]) -> (Got, Vec<Datagram>) {
         let mut bytes = bytes.to_vec();
         let got = match self.seal.open(self.now, from, &mut bytes) {

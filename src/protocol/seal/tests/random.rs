@@ -71,7 +71,10 @@ impl World {
         self.sent += 1;
         let text = format!("number {}", self.sent);
         let address = self.nodes[to].address;
-        let all = self.nodes[from].send(address, &text);
+        let all = match (self.nodes[from].seal.role, self.nodes[to].seal.role) {
+            (Role::Client, _) | (_, Role::Client) => self.nodes[from].send(address, &text),
+            (_, _) => self.nodes[from].replicate(address, &text),
+        };
         self.record(from, all);
         text
     }
