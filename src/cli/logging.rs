@@ -12,6 +12,8 @@
 //! | event | level | of | fields | when |
 //! | --- | --- | --- | --- | --- |
 //! | `listening` | info | servers | address | it can be reached |
+//! | `keys` | info | all | file | with which keys datagrams are sealed and opened |
+//! | `datagram_refused` | warn | all | reason, from | a datagram came that no key of ours has sealed; once in a while, with a count |
 //! | `metrics_listening` | info | servers | address | metrics can be had there |
 //! | `leaving` | info | servers | | a signal arrived, or `quit` was typed |
 //! | `view_change` | info | view server | old_view, new_view, reason, phase, primary, backup, joining | a new view was drawn: once a view |
