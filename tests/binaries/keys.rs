@@ -72,8 +72,8 @@ fn with_keys_everything_works_and_who_has_none_or_another_one_learns_and_changes
         plain.send(to, r#"{"type":"client_request","command":"put","key":"a","value":"forged"}"#);
     }
     assert_eq!(plain.receive(Duration::from_millis(300)), None);
-    let warned = cluster.view_server().wait_for_log("datagram_refused");
-    assert!(warned.contains("--key-file"), "{warned}");
+    let warned = cluster.view_server().wait_for_log("is not sealed");
+    assert!(warned.contains("--key-file") && warned.contains("datagram_refused"), "{warned}");
     let told = cluster.view_server().stderr.all();
     let lines = told.iter().filter(|line| line.contains("datagram_refused")).count();
     assert!(lines <= 2, "one a kind: {told:?}");
@@ -111,7 +111,7 @@ fn a_recorded_trace_played_again_and_again_during_and_after_and_after_restarts_d
     assert_eq!(cluster.script(&[], script).code, Some(0));
     let clients = Appenders::start(&cluster, 2, "log");
     clients.wait_for_progress(&cluster, 10);
-    assert!(proxy.replay() > 200, "during the run");
+    assert!(proxy.replay() > 50, "during the run");
     clients.finish(&cluster);
     let roles = cluster.roles();
     let store = cluster.wait_for_equal_stores(&roles.primary, &roles.backup);

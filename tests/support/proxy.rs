@@ -83,6 +83,9 @@ impl Ord for Flying {
     }
 }
 
+/// From whom, to whom, what.
+type Delivered = (usize, usize, Arc<[u8]>);
+
 struct State {
     random: u64,
     nodes: Vec<Node>,
@@ -95,7 +98,7 @@ struct State {
     sent: u64,
     counters: Counters,
     /// Everything that was delivered, if that is wanted: from whom, to whom, what.
-    recorded: Option<Vec<(usize, usize, Arc<[u8]>)>>,
+    recorded: Option<Vec<Delivered>>,
     closing: bool,
     threads: Vec<JoinHandle<()>>,
 }

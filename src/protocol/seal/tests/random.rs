@@ -43,7 +43,7 @@ impl World {
                     (Role::ViewServer | Role::Server, _) => &[A_KEY, CLIENT_KEY],
                 };
                 let mut node = node(*role, keys, number);
-                node.seal.senders_max = 6;
+                node.seal.senders_max = 3;
                 node
             })
             .collect();
@@ -137,7 +137,7 @@ impl World {
                 self.lives[someone] += 1;
                 let number = u16::try_from(self.lives[someone]).unwrap() * 16;
                 self.nodes[someone].restart(number + u16::try_from(someone).unwrap());
-                self.nodes[someone].seal.senders_max = 6;
+                self.nodes[someone].seal.senders_max = 3;
             }
             92..93 => {
                 self.nodes[someone].address = at(1000 + u16::try_from(self.draw(60_000)).unwrap())
@@ -230,6 +230,7 @@ fn whatever_is_recorded_moved_restarted_and_sent_again_is_handed_on_once_at_most
         }
         world.heal();
         world.replay(1);
+        renewals += world.nodes.iter().map(|node| node.seal.counters.renewals).sum::<u64>();
         for node in 0..world.nodes.len() {
             world.lives[node] += 1;
             let number = u16::try_from(60_000 + node).unwrap();
@@ -238,7 +239,6 @@ fn whatever_is_recorded_moved_restarted_and_sent_again_is_handed_on_once_at_most
         world.replay(0);
         world.heal();
         handed += world.handed.len();
-        renewals += world.nodes.iter().map(|node| node.seal.counters.renewals).sum::<u64>();
         stale += world.nodes.iter().map(|node| node.seal.counters.stale).sum::<u64>();
         assert_eq!(world.refused.keys().find(|refusal| **refusal == Refusal::Unsealed), None);
     }
