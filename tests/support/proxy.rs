@@ -83,6 +83,9 @@ impl Ord for Flying {
     }
 }
 
+/// Positions of sender and receiver in `nodes`, and what was delivered.
+type Recorded = (usize, usize, Arc<[u8]>);
+
 struct State {
     random: u64,
     nodes: Vec<Node>,
@@ -94,8 +97,8 @@ struct State {
     flying: BinaryHeap<Flying>,
     sent: u64,
     counters: Counters,
-    /// Everything that was delivered, if that is wanted: from whom, to whom, what.
-    recorded: Option<Vec<(usize, usize, Arc<[u8]>)>>,
+    /// Everything that was delivered, if that is wanted.
+    recorded: Option<Vec<Recorded>>,
     closing: bool,
     threads: Vec<JoinHandle<()>>,
 }
