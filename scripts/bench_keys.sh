@@ -24,13 +24,18 @@ trap 'end; rm -rf "$dir"' EXIT
 
 # Starts a program with these flags; where it listens stands in `address`.
 launch() {
-    "$@" < /dev/null > /dev/null 2> "$dir/log" &
+    local log
+    log=$(mktemp "$dir/log.XXXXXX")
+    "$@" < /dev/null > /dev/null 2> "$log" &
     pids+=("$!")
-    until address=$(grep -o 'listening on [0-9.:]*' "$dir/log"); do sleep 0.02; done
+    until address=$(grep -o 'listening on [0-9.:]*' "$log"); do sleep 0.02; done
     address=${address##* }
 }
 
-# One cluster and one load on it; prints puts a second.
+# Processor time of all servers so far, in hundredths of a second.
+busy() { for pid in "${pids[@]}"; do cat "/proc/$pid/stat"; done | awk '{ sum += $14 + $15 } END { print sum }'; }
+
+# One cluster and one load on it; prints puts a second, and microseconds of the servers a put.
 measure() {
     launch "$bin/viewserver" --listen 127.0.0.1:0 --state none "$@"
     local view=$address
@@ -39,19 +44,27 @@ measure() {
     done
     local client=("$bin/client" --view-server "$view" "$@")
     until [[ $("${client[@]}" view 2>/dev/null) == *"backup: s"* ]]; do sleep 0.05; done
-    "${client[@]}" bench --clients 64 --gets 0% --seconds "$seconds" --quiet --json \
-        | grep -o '"per_second":[0-9.]*' | head -n 1 | cut -d : -f 2 > "$dir/rate"
+    local before; before=$(busy)
+    "${client[@]}" bench --clients 64 --gets 0% --seconds "$seconds" --quiet --json > "$dir/json"
+    local asked rate
+    asked=$(grep -o '"asked":[0-9]*' "$dir/json" | cut -d : -f 2)
+    rate=$(grep -o '"per_second":[0-9]*' "$dir/json" | head -n 1 | cut -d : -f 2)
+    awk -v rate="$rate" -v ticks=$(($(busy) - before)) -v asked="$asked" \
+        'BEGIN { printf "%d %.2f\n", rate, ticks * 10000 / asked }' > "$dir/told"
     end
-    cat "$dir/rate"
+    cat "$dir/told"
 }
 
-median() { sort -n "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+median() { cut -d ' ' -f "$2" "$1" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 
 for ((round = 1; round <= rounds; round++)); do
     measure >> "$dir/clear"
     measure --key-file "$dir/keys" >> "$dir/sealed"
-    echo "round $round: $(tail -n 1 "$dir/clear") puts/s without keys, $(tail -n 1 "$dir/sealed") with keys"
+    echo "round $round, puts/s and us/put: $(tail -n 1 "$dir/clear") without keys, $(tail -n 1 "$dir/sealed") with"
 done
-awk -v clear="$(median "$dir/clear")" -v sealed="$(median "$dir/sealed")" 'BEGIN {
-    printf "median: %.0f without keys, %.0f with keys: keys cost %.1f %%\n",
-        clear, sealed, 100 * (1 - sealed / clear) }'
+for which in 1 2; do
+    awk -v clear="$(median "$dir/clear" $which)" -v sealed="$(median "$dir/sealed" $which)" -v which=$which 'BEGIN {
+        split("puts a second;microseconds of the servers a put", what, ";")
+        printf "median %s: %s without keys, %s with keys: %+.1f %%\n",
+            what[which], clear, sealed, 100 * (sealed / clear - 1) }'
+done
