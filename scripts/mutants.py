@@ -25,7 +25,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TREE = os.path.join(ROOT, "target/mutants/tree")
-PARTS = ["Cargo.toml", "Cargo.lock", "src", "tests"]
+PARTS = ["Cargo.toml", "Cargo.lock", "src", "tests", "scripts"]
 
 # What no edit of this code, or no test on an ordinary machine, can express of a numbered mistake.
 UNEXPRESSED = {

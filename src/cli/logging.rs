@@ -12,7 +12,11 @@
 //! | event | level | of | fields | when |
 //! | --- | --- | --- | --- | --- |
 //! | `listening` | info | servers | address | it can be reached |
+//! | `keys` | info | all | file | with which keys datagrams are sealed and opened |
+//! | `datagram_refused` | warn | all | reason, from | a datagram came that no key of ours has sealed; once in a while, with a count |
 //! | `metrics_listening` | info | servers | address | metrics can be had there |
+//! | `keys` | info | servers, client | file | datagrams are sealed with the keys of this file |
+//! | `datagram_refused` | warn | all | reason, from | a datagram was not sealed as it has to be; not every one is logged |
 //! | `leaving` | info | servers | | a signal arrived, or `quit` was typed |
 //! | `view_change` | info | view server | old_view, new_view, reason, phase, primary, backup, joining | a new view was drawn: once a view |
 //! | `view_active` | info | view server | as above | a view that was only proposed is in force |

@@ -55,7 +55,8 @@ fn a_view_server_whose_disk_is_full_decides_nothing_until_there_is_room() {
     let logs = Logs::default();
     let view = Process::spawn(&logs, "view", on_small_disk(folder.path(), "true"));
     let line = view.wait_for_log("listening on ");
-    let address = line.rsplit(' ').next().expect("the address ends the line").to_owned();
+    let (_, address) = line.split_once("listening on ").expect("that was waited for");
+    let address = address.split(' ').next().expect("the address comes next").to_owned();
     // The disk as the view server sees it.
     let filler: PathBuf =
         format!("/proc/{}/root{}/room/filler", view.pid(), folder.path().display()).into();

@@ -256,7 +256,8 @@ impl Cluster {
 
     /// What the view server shows, if it answers.
     pub fn view(&self) -> Option<View> {
-        if self.options.keys.is_some() {
+        // Nor is the plain form answered off loopback, before an address has proven itself.
+        if self.options.keys.is_some() || !self.options.host.is_loopback() {
             return self.view_by_client();
         }
         let answer = ask_again(self.view_address, r#"{"type":"get_view"}"#, PATIENCE / 10)?;

@@ -4,12 +4,11 @@
 //! the line; a cluster that is asked what was typed gives answers, each one line of JSON, that say
 //! what a plain map would say; no console ends before its input does.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use pbkv::cli::client_answer::{Form, of_action, of_mistake};
 use pbkv::cli::client_command::{self, Typed};
-use pbkv::cli::style::Style;
-use pbkv::cli::terminal::{OnInterrupt, Terminal};
+use pbkv::cli::terminal::Terminal;
 use pbkv::cli::typed::{Mistake, Usage};
 use pbkv::cli::{blame, kv_console, view_console, words};
 use pbkv::kv::command::{Command, Key, Value};
@@ -88,14 +87,7 @@ fn fed(input: &[u8], console: impl FnOnce(&mut Terminal<'_>)) -> (String, String
         prompt: None,
         is_typed: false,
         wait_for_turn: || (),
-        editor: None,
-        style: Style::PLAIN,
-        pasted: VecDeque::new(),
-        last: String::new(),
-        on_interrupt: OnInterrupt::AskAgain,
-        is_interrupted: false,
-        is_unreadable: false,
-        stop_writing: None,
+        ..Terminal::standard("")
     };
     console(&mut terminal);
     drop(terminal);
