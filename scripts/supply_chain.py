@@ -28,7 +28,8 @@ LICENCES = {
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
     "BSD-2-Clause",
-    "BSL-1.0",  # clipboard of Windows, in a line editor's dependencies; never built here
+    "BSL-1.0",
+    "ISC",  # ring and what it rests on; as free as MIT  # clipboard of Windows, in a line editor's dependencies; never built here
     "MIT",
     "Unicode-3.0",
     "Unlicense",
@@ -37,10 +38,11 @@ LICENCES = {
 
 # Why a package is there in two versions. `.deny.toml` has the same in `skip`.
 TWICE = {
-    "getrandom": "0.3 for ahash in the model checker, 0.4 for tempfile: tests only",
+    "getrandom": "0.2 for ring; 0.3 for ahash in the model checker, 0.4 for tempfile: tests only",
     "hashbrown": "0.14 for dashmap in the model checker, 0.17 for indexmap in turmoil: tests only",
     "r-efi": "follows getrandom, on UEFI only: never built here",
     "syn": "2 and 3 in derive macros: at build time only, until clap and tracing follow serde to 3",
+    "windows-sys": "0.52 for ring, on Windows only: never built here",
 }
 
 

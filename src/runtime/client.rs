@@ -48,7 +48,7 @@ pub struct ClientOptions {
     /// operations, at the cost of the thread's time.
     pub spin: Spin,
     /// The keys of the cluster, or those for clients, if it has any
-    /// ([`key_file::load`](crate::runtime::key_file::load)).
+    /// ([`key_file::load`]).
     pub keys: Option<Keyring>,
 }
 

@@ -83,8 +83,8 @@ impl Ord for Flying {
     }
 }
 
-/// From whom, to whom, what.
-type Delivered = (usize, usize, Arc<[u8]>);
+/// Positions of sender and receiver in `nodes`, and what was delivered.
+type Recorded = (usize, usize, Arc<[u8]>);
 
 struct State {
     random: u64,
@@ -97,8 +97,8 @@ struct State {
     flying: BinaryHeap<Flying>,
     sent: u64,
     counters: Counters,
-    /// Everything that was delivered, if that is wanted: from whom, to whom, what.
-    recorded: Option<Vec<Delivered>>,
+    /// Everything that was delivered, if that is wanted.
+    recorded: Option<Vec<Recorded>>,
     closing: bool,
     threads: Vec<JoinHandle<()>>,
 }

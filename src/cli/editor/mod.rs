@@ -5,7 +5,7 @@
 //! raw mode, and what others print must go through [`above`].
 //!
 //! Kept here: a text is handed on only when its quotes are closed; what is typed while nobody reads
-//! is read in its turn; a terminal is left as it was found, however the program ends ([`mode`]).
+//! is read in its turn; a terminal is left as it was found, however the program ends (`mode`).
 
 mod assistant;
 mod history;

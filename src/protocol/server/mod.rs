@@ -452,7 +452,7 @@ impl Server {
         outbox_send_all(outbox, primary.address, messages);
     }
 
-    /// Whether a message of this kind counts that comes from there; see [`sources`](super::sources).
+    /// Whether a message of this kind counts that comes from there; see [`sources`].
     fn may_say(&self, from: SocketAddr, message: &Message) -> bool {
         let is_at = |known: SocketAddr| sources::is_at(known, self.config.advertise, from);
         match (self.config.sources, message.speaker()) {
