@@ -493,12 +493,13 @@ fn a_history_of_which_somebody_holds_a_copy_is_left_to_a_person() {
 
 #[test]
 fn a_history_whose_holder_has_not_answered_is_not_given_up() {
-    // Sequence: the only holder of what the spare knows of is cut off, and another history is there.
+    // Sequence: one holder of what the spare knows of follows another history, the other one is cut
+    // off.
     let mut bench = Bench::pair();
     let mut first = bench.foreign(78);
     first.view.backup = None;
     first.view.primary.incarnation = Incarnation(4711);
-    first.eligible = vec![first.view.primary.clone()];
+    first.eligible = vec![first.view.primary.clone(), bench.record().view.primary.clone()];
     bench.server("s3").record = Some(first);
     let id = bench.record().view.id;
     bench.restart_view_server(false, Timing::default());
