@@ -34,8 +34,8 @@ impl ValueEnum for Spin {
         Some(match self {
             Spin::Off => PossibleValue::new("off").help("Sleep at once"),
             Spin::Auto => PossibleValue::new("auto")
-                .help("While that is rewarded and operations come one by one"),
-            Spin::On => PossibleValue::new("on").help("Always, for 50us"),
+                .help("While that is mostly rewarded and nobody else wants the processor"),
+            Spin::On => PossibleValue::new("on").help("Always, for 200us"),
         })
     }
 }

@@ -173,9 +173,13 @@ pub(super) async fn drive<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + 
             }
         }
 
-        let (received, bytes) = driver.receive();
-        if received > 0 {
-            spinner.received(received, bytes);
+        // Before anything is done about it: how long it was waited for, not what it cost.
+        let looked = spinner.is_looking().then(now);
+        let received = driver.receive();
+        if received > 0
+            && let Some(looked) = looked
+        {
+            spinner.received(looked);
         }
         worked += 1 + received;
         let handles = driver.take_calls(call);
@@ -263,9 +267,8 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
         earlier(self.process.poll_timeout(), self.outgoing.transport.poll_timeout())
     }
 
-    /// Takes what has arrived, and handles it within bounds; how many datagrams came, and how many
-    /// bytes were handled.
-    fn receive(&mut self) -> (usize, usize) {
+    /// Takes what has arrived, and handles it within bounds; how many datagrams came.
+    fn receive(&mut self) -> usize {
         let mut turn = Turn::default();
         loop {
             let more = self.take(&mut turn);
@@ -282,7 +285,7 @@ impl<P: Process, S: DatagramSocket, N: Fn() -> Timestamp + Copy> Driver<P, S, N>
             }
             let rests = !more && self.arrivals.is_empty();
             if rests || !turn.has_room() || turn.taken >= TAKEN_PER_TURN {
-                return (turn.taken.max(turn.handled), turn.of_peers + turn.of_others);
+                return turn.taken.max(turn.handled);
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Looking out for work a little longer before the process sleeps.
 //!
 //! Waking a sleeping process costs tens of microseconds, more than everything else that happens to
-//! one operation. Looking out costs processor time that others could use, and when many operations
-//! are under way, sleeping is what lets them gather. Kept here: in the mode that adapts, looking
-//! out in vain, or for a crowd, becomes rare at once.
+//! one operation. Looking out costs processor time, and is meant for processors that have nothing
+//! else to do. Kept here: in the mode that adapts, looking out in vain becomes rare at once; and it
+//! is in vain, too, once somebody else had the processor meanwhile. On a machine that has more to
+//! do than it can, it would only take turns from those who could do something.
 
 use std::time::Duration;
 
@@ -15,30 +16,41 @@ pub enum Spin {
     /// Sleep at once.
     #[default]
     Off,
-    /// Look out as long as that is mostly rewarded, and operations come one by one.
+    /// Look out as long as that is mostly rewarded.
     Auto,
     /// Always look out.
     On,
 }
 
-/// Longer than the way to the backup and back, among processes that are awake.
-const LONGEST: Duration = Duration::from_micros(50);
+/// Longer than the way to the backup and back with a batch of operations, among processes that are
+/// awake.
+const LONGEST: Duration = Duration::from_micros(200);
+
+/// Longer than one look. After more than this, another process had the processor.
+const UNDISTURBED: Duration = Duration::from_micros(20);
 
 /// Sleeps in a row without looking out, after many times in vain.
 const SLEEPS: u32 = 1024;
 
-/// The same after a crowd: two datagrams now and then may also be a ping beside a request.
-const SLEEPS_AFTER_CROWD: u32 = 64;
+#[derive(Clone, Copy, Debug)]
+struct Looking {
+    since: Timestamp,
+    /// The last time so far.
+    looked: Timestamp,
+}
 
-/// More than this in one turn is a crowd.
-const ALONE_BYTES: usize = 1024;
+impl Looking {
+    fn is_worth_while(self, now: Timestamp) -> bool {
+        now.since(self.looked) < UNDISTURBED && now.since(self.since) < LONGEST
+    }
+}
 
 /// Decides when to sleep.
 #[derive(Debug)]
 pub(super) struct Spinner {
     mode: Spin,
-    /// When there was nothing to do; none while there is.
-    idle_since: Option<Timestamp>,
+    /// None while there is something to do.
+    looking: Option<Looking>,
     /// Sleeps that are to come before it looks out again, and how many the last time in vain cost.
     sleeps: u32,
     penalty: u32,
@@ -46,7 +58,7 @@ pub(super) struct Spinner {
 
 impl Spinner {
     pub(super) fn new(mode: Spin) -> Spinner {
-        Spinner { mode, idle_since: None, sleeps: 0, penalty: 0 }
+        Spinner { mode, looking: None, sleeps: 0, penalty: 0 }
     }
 
     /// There is nothing to do now. Returns whether to look again at once rather than to sleep.
@@ -59,24 +71,34 @@ impl Spinner {
             }
             Spin::Auto | Spin::On => {}
         }
-        let since = *self.idle_since.get_or_insert(now);
-        if now.since(since) < LONGEST {
+        let looking = self.looking.get_or_insert(Looking { since: now, looked: now });
+        if looking.is_worth_while(now) {
+            looking.looked = now;
             return true;
         }
-        self.idle_since = None;
-        self.penalty = (self.penalty * 2 + 1).min(SLEEPS);
-        self.sleeps = self.penalty;
+        self.in_vain();
         false
     }
 
-    /// So much has arrived.
-    pub(super) fn received(&mut self, datagrams: usize, bytes: usize) {
-        let was_looking = self.idle_since.take().is_some();
-        if datagrams > 1 || bytes > ALONE_BYTES {
-            self.sleeps = self.sleeps.max(SLEEPS_AFTER_CROWD);
-        } else if was_looking {
+    /// Whether it looks out; only then is it of use to know when something came.
+    pub(super) fn is_looking(&self) -> bool {
+        self.looking.is_some()
+    }
+
+    /// Something had arrived when it looked at this time.
+    pub(super) fn received(&mut self, now: Timestamp) {
+        let Some(looking) = self.looking.take() else { return };
+        if looking.is_worth_while(now) {
             self.penalty = 0;
+        } else {
+            self.in_vain();
         }
+    }
+
+    fn in_vain(&mut self) {
+        self.looking = None;
+        self.penalty = (self.penalty * 2 + 1).min(SLEEPS);
+        self.sleeps = self.penalty;
     }
 }
 
@@ -88,17 +110,18 @@ mod tests {
         Timestamp(micros * 1_000)
     }
 
-    /// How often it looks out during so many pauses of one length.
-    fn looks(spinner: &mut Spinner, pauses: u64, length: u64) -> u64 {
+    /// How often it looks out during so many pauses of one length, while one look takes so long.
+    fn looks(spinner: &mut Spinner, pauses: u64, length: u64, step: u64) -> u64 {
         let mut looks = 0;
         for pause in 0..pauses {
             let begin = pause * 1_000_000;
             let mut time = 0;
             while time < length && spinner.is_awake(micros(begin + time)) {
                 looks += u64::from(time == 0);
-                time += 1;
+                time += step;
             }
-            spinner.received(1, 300);
+            assert!(spinner.is_looking() || time < length);
+            spinner.received(micros(begin + time.max(length)));
         }
         looks
     }
@@ -106,26 +129,31 @@ mod tests {
     #[test]
     fn it_looks_out_while_that_is_rewarded_and_hardly_ever_when_not() {
         let mut spinner = Spinner::new(Spin::Auto);
-        assert_eq!(looks(&mut spinner, 1000, 20), 1000);
-        let in_vain = looks(&mut spinner, 10_000, 60);
+        assert_eq!(looks(&mut spinner, 1000, 150, 2), 1000);
+        let in_vain = looks(&mut spinner, 10_000, 250, 2);
         assert!((1..30).contains(&in_vain), "{in_vain}");
-        let begun_anew = looks(&mut spinner, 2000, 20);
+        let begun_anew = looks(&mut spinner, 2000, 150, 2);
         assert!(begun_anew > 900, "{begun_anew}");
     }
 
     #[test]
-    fn it_sleeps_while_there_is_a_crowd() {
-        for (datagrams, bytes) in [(2, 600), (1, 20_000)] {
-            let mut spinner = Spinner::new(Spin::Auto);
-            spinner.received(datagrams, bytes);
-            assert_eq!(looks(&mut spinner, 64, 20), 0);
-            assert_eq!(looks(&mut spinner, 64, 20), 64);
-        }
+    fn what_came_while_another_process_had_the_processor_is_no_reward() {
+        let mut spinner = Spinner::new(Spin::Auto);
+        let looks = looks(&mut spinner, 10_000, 30, 30);
+        assert!((1..30).contains(&looks), "{looks}");
+    }
+
+    #[test]
+    fn it_sleeps_once_another_process_had_the_processor() {
+        let mut spinner = Spinner::new(Spin::On);
+        assert!(spinner.is_awake(micros(0)) && spinner.is_awake(micros(10)));
+        assert!(!spinner.is_awake(micros(40)));
+        assert!(spinner.is_awake(micros(50)));
     }
 
     #[test]
     fn off_never_looks_out_and_on_always_does() {
-        assert_eq!(looks(&mut Spinner::new(Spin::Off), 100, 60), 0);
-        assert_eq!(looks(&mut Spinner::new(Spin::On), 100, 60), 100);
+        assert_eq!(looks(&mut Spinner::new(Spin::Off), 100, 250, 2), 0);
+        assert_eq!(looks(&mut Spinner::new(Spin::On), 100, 250, 2), 100);
     }
 }
