@@ -16,7 +16,7 @@
 //! `[[epoch counter, epoch author], operation number]`. How objects share datagrams, the checksum
 //! (`pbkv`), and large messages (`piece`, `want`) are the business of
 //! [`transport`](super::transport). P is the primary, B the backup, S a joining spare, V the view
-//! server, C a client; `scripts/pbkv_client.py` is a whole client.
+//! server, C a client; `scripts/pbkv_client.py` is a small one.
 //!
 //! | message | from | to | when | who resends | why duplicates are harmless |
 //! | --- | --- | --- | --- | --- | --- |

@@ -1,10 +1,12 @@
-//! `scripts/pbkv_client.py`: that a client needs no library, and still does everything right.
+//! `scripts/pbkv_client.py`: that a client needs no library, and still does everything right, or
+//! says that it does not do it.
 
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::sizes::outward_address;
 use crate::support::cluster::{Cluster, Options};
 use crate::support::logs::Logs;
 use crate::support::process::Process;
@@ -23,7 +25,7 @@ fn python(cluster: &Cluster) -> Process {
 }
 
 #[test]
-fn a_client_of_python_writes_and_reads_text_of_any_kind_and_lists_of_any_length() {
+fn a_client_of_python_writes_and_reads_text_of_any_kind_and_refuses_what_is_too_large_for_it() {
     let cluster = Cluster::of(2);
     let mut python = python(&cluster);
     for (line, answer) in [
@@ -40,21 +42,44 @@ fn a_client_of_python_writes_and_reads_text_of_any_kind_and_lists_of_any_length(
         assert_eq!(python.ask(line), answer, "{line}");
     }
     assert_eq!(cluster.get("schlüssel \"").unwrap(), ["🦀"]);
-    // Pieces: more than one datagram takes; and pages: more than one answer takes.
-    let value = "🦀".repeat(5_000);
-    for number in 0..30 {
-        assert_eq!(python.ask(&format!("append long '{number} {value}'")), "done");
-    }
+    // An answer that does not fit a datagram, and a request that does not.
+    let value = "x".repeat(50_000);
+    assert_eq!(python.ask(&format!("put long {value}")), "done");
     let answer: Vec<String> = serde_json::from_str(&python.ask("get long")).unwrap();
-    assert_eq!(answer.len(), 30);
-    assert_eq!(answer, cluster.get("long").unwrap());
+    assert_eq!(answer, [value.as_str()]);
+    assert_eq!(python.ask(&format!("append long {value}")), "done");
+    assert_eq!(python.ask("get long"), "NotExecuted: the answer is larger than a datagram");
+    assert_eq!(cluster.get("long").unwrap(), [value.as_str(), &value]);
     let huge = "x".repeat(100_000);
-    assert!(python.ask(&format!("put huge {huge}")).starts_with("NotExecuted"));
-    for line in ["frob a x", "put a", "get", "get a b", "put 'a 1"] {
+    assert_eq!(python.ask(&format!("put huge {huge}")), "NotExecuted: too large for a datagram");
+    assert_eq!(cluster.get("huge"), None);
+    for line in ["frob a x", "put a", "get", "get a b", ""] {
         assert!(python.ask(line).starts_with("NotExecuted: "), "{line}");
     }
+    assert_eq!(python.ask("put 'a 1"), "ValueError: No closing quotation");
+    // What was refused stands in the way of nothing.
+    assert_eq!(python.ask("put a 3"), "done");
+    assert_eq!(python.ask("get a"), r#"["3"]"#);
     python.close_stdin();
     assert_eq!(python.finish().stderr, "");
+}
+
+#[test]
+fn a_client_of_python_repeats_the_token_that_servers_off_loopback_want_through_a_failover() {
+    let Some(host) = outward_address() else {
+        println!("this machine has no address but loopback");
+        return;
+    };
+    let mut cluster = Cluster::start(Options { host, ..Options::default() });
+    let roles = cluster.roles();
+    let mut python = python(&cluster);
+    assert_eq!(python.ask("put list 0"), "done");
+    cluster.kill(&roles.primary);
+    assert_eq!(python.ask("append list 1"), "done");
+    assert_eq!(python.ask("get list"), r#"["0", "1"]"#);
+    // Here a datagram is small.
+    assert_eq!(python.ask(&format!("append list {}", "x".repeat(2_000))), "done");
+    assert_eq!(python.ask("get list"), "NotExecuted: the answer is larger than a datagram");
 }
 
 #[test]
@@ -106,7 +131,7 @@ fn a_client_of_python_does_not_mind_what_strangers_send() {
     std::thread::spawn(move || {
         let mut bytes = [0; 2048];
         while let Ok((_, from)) = stranger.recv_from(&mut bytes) {
-            let garbage: [&[u8]; 9] = [
+            let garbage: [&[u8]; 11] = [
                 b"[]",
                 b"{}\n[]",
                 b"{}\n7",
@@ -116,6 +141,8 @@ fn a_client_of_python_does_not_mind_what_strangers_send() {
                 b"",
                 b"{\"type\":\"pbkv\",\"crc32\":0}\n",
                 b"{\"type\":\"view\",\"primary_address\":7}",
+                b"{\"type\":\"retry\"}",
+                b"{\"type\":\"retry\",\"token\":{}}",
             ];
             for bytes in garbage {
                 let _ = stranger.send_to(bytes, from);

@@ -93,7 +93,7 @@ fn values_around_the_boundary_of_a_small_datagram_work_off_loopback() {
 }
 
 /// An address of this machine that is not loopback. Nothing is sent to find it.
-fn outward_address() -> Option<IpAddr> {
+pub fn outward_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
     let address = socket.local_addr().ok()?.ip();
