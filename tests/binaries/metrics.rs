@@ -286,9 +286,9 @@ fn metrics_are_off_by_default_and_an_address_in_use_ends_the_program() {
     finished.expect_complaint(1, &[&taken, "HTTP"]);
 }
 
-/// The linter that comes with Prometheus, on machines that have it.
+/// The linter that comes with Prometheus, on machines that have it. It evaluates the alerts, too.
 #[test]
-fn promtool_has_nothing_to_complain_of() {
+fn promtool_has_nothing_to_complain_of_and_alerts_fire_when_they_should() {
     if Command::new("promtool").arg("--version").output().is_err() {
         println!("there is no promtool here");
         return;
@@ -301,9 +301,12 @@ fn promtool_has_nothing_to_complain_of() {
         let finished = Process::run(&Logs::default(), "promtool", promtool, &text);
         assert_eq!((finished.code, &*finished.stderr), (Some(0), ""), "{finished:?}");
     }
-    let mut promtool = Command::new("promtool");
-    promtool.args(["check", "rules", "scripts/alerts.yml"]);
-    promtool.current_dir(env!("CARGO_MANIFEST_DIR"));
-    let finished = Process::run(&Logs::default(), "promtool", promtool, "");
-    assert_eq!(finished.code, Some(0), "{finished:?}");
+    for words in
+        [["check", "rules", "scripts/alerts.yml"], ["test", "rules", "scripts/alerts_test.yml"]]
+    {
+        let mut promtool = Command::new("promtool");
+        promtool.args(words).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let finished = Process::run(&Logs::default(), "promtool", promtool, "");
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+    }
 }

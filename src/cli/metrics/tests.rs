@@ -231,9 +231,32 @@ fn asked_for(file: &str) -> Vec<(String, Vec<(String, String)>)> {
 }
 
 #[test]
+fn every_panel_of_the_dashboard_has_a_source_a_unit_and_a_place_of_its_own() {
+    let dashboard = include_str!("../../../scripts/grafana.json");
+    let dashboard: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+    let (mut ids, mut cells) = (BTreeSet::new(), BTreeSet::new());
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel}");
+        assert_eq!(panel["datasource"]["uid"], "${source}");
+        assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{panel}");
+        let targets = panel["targets"].as_array().unwrap();
+        let refs: BTreeSet<_> = targets.iter().map(|target| target["refId"].as_str()).collect();
+        assert!(!refs.contains(&None) && refs.len() == targets.len() && !refs.is_empty());
+        // $__interval may be shorter than the time between two scrapes: then there is nothing.
+        assert!(!panel.to_string().contains("$__interval"), "{panel}");
+        let [x, y, w, h] =
+            ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+        assert!(w > 0 && h > 0 && x + w <= 24, "Grafana's grid has 24 columns: {panel}");
+        for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+            assert!(cells.insert(cell), "two panels at {cell:?}");
+        }
+    }
+    assert!(ids.len() > 10);
+}
+
+#[test]
 fn dashboard_and_alerts_ask_for_what_is_exported() {
     let dashboard = include_str!("../../../scripts/grafana.json");
-    let _: serde_json::Value = serde_json::from_str(dashboard).unwrap();
     let alerts = include_str!("../../../scripts/alerts.yml");
     let served = kv(&Totals::default()).text + &view(&Totals::default()).text;
     for (name, labels) in [asked_for(dashboard), asked_for(alerts)].concat() {
