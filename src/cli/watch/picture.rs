@@ -17,6 +17,9 @@ use crate::types::{Incarnation, ServerId};
 const TICKS: usize = 60;
 /// Servers asked, at most.
 const SERVERS: usize = 256;
+/// Words of a joiner that its rate is taken from: the time that remains jumps less, and still
+/// follows the load within some ticks.
+const JOINER_WORDS: usize = 8;
 /// How long the view server may be silent before it is called so: at the interval of one second, it
 /// may miss a tick.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -36,7 +39,7 @@ pub(super) struct Transfer {
     pub(super) keys: u64,
     /// Keys at the primary.
     pub(super) of: u64,
-    /// Keys a second, since the tick before.
+    /// Keys a second, over the last ticks.
     pub(super) rate: Option<f64>,
 }
 
@@ -106,7 +109,28 @@ pub(super) struct Server {
     pub(super) word: Option<Word<CopyStatus>>,
     /// Its word before that one, to tell rates.
     former: Option<Word<CopyStatus>>,
+    /// How many keys it had when, while it joins in one view; the newest last.
+    joined: VecDeque<(Timestamp, usize)>,
     address: Option<SocketAddr>,
+}
+
+impl Server {
+    /// Before this becomes its word.
+    fn note_joining(&mut self, at: Timestamp, copy: &CopyStatus) {
+        let goes_on = self.word.as_ref().is_some_and(|word| {
+            (&word.said.role, word.said.view, word.said.incarnation)
+                == (&copy.role, copy.view, copy.incarnation)
+        });
+        if !goes_on {
+            self.joined.clear();
+        }
+        if copy.role == "joining" {
+            if self.joined.len() >= JOINER_WORDS {
+                self.joined.pop_front();
+            }
+            self.joined.push_back((at, copy.keys));
+        }
+    }
 }
 
 /// See the module.
@@ -179,6 +203,7 @@ impl Picture {
             Status::Server(copy) => {
                 let Some(server) = self.servers.get_mut(&copy.id) else { return };
                 if server.address == Some(from) {
+                    server.note_joining(at, &copy);
                     let word = Word { at, said: *copy, round_trip };
                     server.former = server.word.replace(word);
                 }
@@ -266,7 +291,10 @@ impl Picture {
         let word = server.word.as_ref().filter(|word| self.is_fresh(word))?;
         let primary = self.primary()?;
         let follows = matches!(&*word.said.role, "backup" | "joining");
-        follows.then(|| primary.said.operations.0.saturating_sub(word.said.operations.0))
+        // All that there ever was is no lag: a joiner's progress is told by its keys.
+        let has_some = word.said.role != "joining" || word.said.operations.0 > 0;
+        (follows && has_some)
+            .then(|| primary.said.operations.0.saturating_sub(word.said.operations.0))
     }
 
     /// How far the state has come, of a server that joins.
@@ -276,10 +304,9 @@ impl Picture {
             return None;
         }
         let of = self.primary()?.said.keys as u64;
-        let rate = server.former.as_ref().filter(|former| former.said.role == "joining");
-        let rate = rate.map(|former| {
-            let keys = word.said.keys.saturating_sub(former.said.keys) as f64;
-            keys / word.at.since(former.at).as_secs_f64().max(0.001)
+        let (began, before) = server.joined.front().copied()?;
+        let rate = (word.at > began).then(|| {
+            word.said.keys.saturating_sub(before) as f64 / word.at.since(began).as_secs_f64()
         });
         Some(Transfer { keys: word.said.keys as u64, of, rate })
     }
@@ -420,6 +447,33 @@ pub(super) mod tests {
         assert_eq!(transfer.remaining(), Some(2.0));
         assert_eq!(picture.lag(&picture.servers[&ServerId::from("s2")]), Some(510));
         assert_eq!(picture.lag(&picture.servers[&ServerId::from("s1")]), None);
+    }
+
+    #[test]
+    fn the_rate_of_a_transfer_is_that_of_the_last_ticks_and_of_one_attempt() {
+        let mut picture = sample();
+        let mut tick = |keys: usize, view: u64| {
+            let later = picture.now + SECOND;
+            picture.begin_tick(later);
+            let Status::Server(mut said) = copy(2, "joining", keys, 0) else { panic!() };
+            said.view = view;
+            picture.take(later, address(2), Status::Server(said), None);
+            let Status::Server(mut said) = copy(1, "primary", 9000, 100_000) else { panic!() };
+            said.view = view;
+            picture.take(later, address(1), Status::Server(said), None);
+            picture.end_tick(later, Reads::default());
+            let joiner = &picture.servers[&ServerId::from("s2")];
+            assert_eq!(picture.lag(joiner), None, "it has nothing yet");
+            picture.transfer(joiner).unwrap().rate
+        };
+        assert_eq!(tick(0, 90), None, "another attempt");
+        assert_eq!(tick(1000, 90), Some(1000.0));
+        assert_eq!(tick(4000, 90), Some(2000.0), "not 3000");
+        for number in 1..20 {
+            tick(4000 + 100 * number, 90);
+        }
+        assert_eq!(tick(6000, 90), Some(100.0), "what was long ago is forgotten");
+        assert_eq!(tick(50, 91), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::cli::log_line::bar;
 use crate::cli::serve::on_own_thread;
 use crate::cli::style::Style;
 use crate::cli::terminal::printable;
+use crate::protocol::status::Work;
 use crate::types::ServerId;
 
 /// How a row looks.
@@ -124,15 +125,24 @@ pub(super) fn keys(output: &Output) -> Result<mpsc::Receiver<()>, CliError> {
 fn rows(picture: &Picture, every: Duration, columns: usize) -> Vec<Row> {
     let mut rows = heading(picture, every, columns);
     rows.push((Look::Plain, String::new()));
-    rows.push((Look::Plain, load(picture)));
-    rows.push((Look::Plain, served(picture)));
+    rows.push((Look::Plain, load(picture, columns)));
+    rows.extend(served(picture, columns).into_iter().map(|row| (Look::Plain, row)));
     rows.push((Look::Plain, reads(picture)));
     rows.push((Look::Plain, String::new()));
-    let titles =
-        ["server", "role", "state", "last pong", "round trip", "operations", "lag", "keys"];
-    rows.push((Look::Dim, cells(&titles.map(str::to_owned)) + "  incarnation"));
+    let titles = [
+        "server",
+        "role",
+        "state",
+        "last pong",
+        "round trip",
+        "operations",
+        "lag",
+        "keys",
+        "incarnation",
+    ];
+    rows.push((Look::Dim, cells(&titles.map(str::to_owned), columns)));
     for (id, server) in &picture.servers {
-        rows.extend(server_rows(picture, id, server));
+        rows.extend(server_rows(picture, id, server, columns));
     }
     if picture.servers.is_empty() {
         rows.push((Look::Dim, "no servers known yet".to_owned()));
@@ -224,29 +234,31 @@ fn wrapped(text: &str, columns: usize) -> Vec<String> {
     rows
 }
 
-fn load(picture: &Picture) -> String {
+fn load(picture: &Picture, columns: usize) -> String {
     let shown =
         |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"));
     let rates = picture.rates.back().copied().unwrap_or_default();
     let parts = format!("({} reads, {} writes)", shown(rates.reads), shown(rates.writes));
-    let line = sparkline(picture.rates.iter().map(|rates| rates.sum()));
-    format!("operations/s {:>8}  {parts:<32} {line}", shown(rates.sum()))
+    let text = format!("operations/s {:>8}  {parts:<32} ", shown(rates.sum()));
+    // The newest ones: what is too much at the end would be cut off.
+    let passed = picture.rates.len().saturating_sub(columns.saturating_sub(width(&text)));
+    text + &sparkline(picture.rates.iter().skip(passed).map(|rates| rates.sum()))
 }
 
-/// How long operations took at the primary.
-fn served(picture: &Picture) -> String {
-    let mut text = String::from("at the primary: ");
-    for (name, work) in [(" reads", &picture.served.reads), ("   writes", &picture.served.writes)] {
+/// How long operations took at the primary: in one row, or in two if that is too wide.
+fn served(picture: &Picture, columns: usize) -> Vec<String> {
+    let text = |name: &str, work: &Option<Work>| {
         let quantile = |share| work.as_ref().and_then(|work| quantile(work, share));
         let shown = |share| quantile(share).map_or_else(|| "-".to_owned(), took);
-        text.push_str(&format!(
-            "{name} p50 {}  p90 {}  p99 {}",
-            shown(0.5),
-            shown(0.9),
-            shown(0.99)
-        ));
+        format!("{name} p50 {}  p90 {}  p99 {}", shown(0.5), shown(0.9), shown(0.99))
+    };
+    let reads = text("at the primary:  reads", &picture.served.reads);
+    let writes = text("writes", &picture.served.writes);
+    let row = format!("{reads}   {writes}");
+    if width(&row) <= columns {
+        return vec![row];
     }
-    text
+    vec![reads, format!("{:17}{writes}", "")]
 }
 
 fn reads(picture: &Picture) -> String {
@@ -269,7 +281,7 @@ fn reads(picture: &Picture) -> String {
     text
 }
 
-fn server_rows(picture: &Picture, id: &ServerId, server: &Server) -> Vec<Row> {
+fn server_rows(picture: &Picture, id: &ServerId, server: &Server, columns: usize) -> Vec<Row> {
     let word = server.word.as_ref().filter(|word| picture.is_fresh(word));
     let line = server.line.as_ref();
     let state = match (line, word) {
@@ -296,14 +308,14 @@ fn server_rows(picture: &Picture, id: &ServerId, server: &Server) -> Vec<Row> {
         word.map_or_else(dash, |word| word.said.operations.to_string()),
         picture.lag(server).map_or_else(dash, |lag| lag.to_string()),
         word.map_or_else(dash, |word| word.said.keys.to_string()),
+        incarnation.map_or_else(dash, |incarnation| incarnation.to_string()),
     ];
     let look = match state {
         "synced" => Look::Good,
         "lost" | "silent" => Look::Bad,
         _ => Look::Plain,
     };
-    let incarnation = incarnation.map_or_else(dash, |incarnation| incarnation.to_string());
-    let mut rows = vec![(look, format!("{}  {incarnation}", cells(&texts)))];
+    let mut rows = vec![(look, cells(&texts, columns))];
     if let Some(transfer) = picture.transfer(server) {
         let rate = transfer.rate.map_or_else(String::new, |rate| format!(", {rate:.0} keys/s"));
         let left = transfer.remaining();
@@ -316,12 +328,25 @@ fn server_rows(picture: &Picture, id: &ServerId, server: &Server) -> Vec<Row> {
     rows
 }
 
-/// The columns before the last one: texts to the left, numbers to the right.
-fn cells(texts: &[String; 8]) -> String {
-    let [id, role, state, pong, trip, operations, lag, keys] = texts;
-    format!(
-        "{id:<8} {role:<16} {state:<9} {pong:>9} {trip:>10} {operations:>12} {lag:>8} {keys:>9}"
-    )
+/// Texts to the left, numbers to the right. A column that does not fit is left out with all behind
+/// it: half a number is another number.
+fn cells(texts: &[String; 9], columns: usize) -> String {
+    let [id, role, state, pong, trip, operations, lag, keys, incarnation] = texts;
+    let mut row = format!("{id:<8} {role:<16} {state:<9}");
+    for cell in [
+        format!(" {pong:>9}"),
+        format!(" {trip:>10}"),
+        format!(" {operations:>12}"),
+        format!(" {lag:>8}"),
+        format!(" {keys:>9}"),
+        format!("  {incarnation:<16}"),
+    ] {
+        if width(&row) + width(&cell) > columns {
+            break;
+        }
+        row.push_str(&cell);
+    }
+    row.trim_end().to_owned()
 }
 
 /// Eight heights, scaled to the highest; a blank where nothing is known.
@@ -375,15 +400,16 @@ pub(super) fn duration(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::picture::Rates;
     use super::super::picture::tests::sample;
     use super::*;
 
     #[test]
     fn the_screen_shows_view_servers_transfer_and_changes() {
-        let rows = rows(&sample(), Duration::from_secs(1), 100);
+        let rows = rows(&sample(), Duration::from_secs(1), 120);
         let text: Vec<&str> = rows.iter().map(|(_, row)| row.as_str()).collect();
         assert!(text[0].starts_with("view 1.6 active   primary s1   backup none   "), "{text:#?}");
-        assert!(text[0].ends_with("every 1.0s   q leaves") && text[0].len() == 100, "{text:#?}");
+        assert!(text[0].ends_with("every 1.0s   q leaves") && text[0].len() == 120, "{text:#?}");
         assert_eq!(rows[1], (Look::Doubtful, "waiting for s2 to receive the state".to_owned()));
         let load = "operations/s     2000  (1500 reads, 500 writes)          █";
         assert!(text[3].starts_with(load), "{text:#?}");
@@ -400,6 +426,33 @@ mod tests {
         );
         let change = text.last().unwrap();
         assert_eq!(*change, "   1m05s ago  1.6    active    s1 <- s2        s3 does not answer");
+    }
+
+    #[test]
+    fn what_does_not_fit_a_narrow_window_is_broken_or_left_out_and_no_number_is_cut() {
+        let mut picture = sample();
+        for number in 0..60 {
+            let reads = Some(f64::from(number));
+            picture.rates.push_back(Rates { reads, writes: None });
+        }
+        for columns in [80, 85, 100, 200] {
+            let rows = rows(&picture, Duration::from_secs(1), columns);
+            let text: Vec<&str> = rows.iter().map(|(_, row)| row.as_str()).collect();
+            assert!(text.iter().all(|row| width(row) <= columns), "{text:#?}");
+            assert!(text[3].ends_with('█'), "the newest is shown: {text:#?}");
+            let writes = text.iter().position(|row| row.contains("writes p50"));
+            let reads = text.iter().position(|row| row.starts_with("at the primary:  reads p50"));
+            assert_eq!(writes == reads, columns == 200, "{text:#?}");
+            let titles = text.iter().find(|row| row.starts_with("server")).unwrap();
+            let last = if columns < 88 {
+                "lag"
+            } else if columns < 106 {
+                "keys"
+            } else {
+                "incarnation"
+            };
+            assert!(titles.ends_with(last), "{titles}");
+        }
     }
 
     #[test]
