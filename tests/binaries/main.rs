@@ -20,6 +20,7 @@ mod launching;
 mod measuring;
 mod metrics;
 mod more_commands;
+mod nemesis;
 mod network;
 mod operating;
 mod overload;
