@@ -18,6 +18,7 @@ mod hostile;
 mod keys;
 mod launching;
 mod measuring;
+mod memory;
 mod metrics;
 mod more_commands;
 mod nemesis;
