@@ -122,6 +122,16 @@ fn a_recorded_trace_played_again_and_again_during_and_after_and_after_restarts_d
     cluster.assert_no_view_change(&roles);
     assert_eq!(cluster.wait_for_equal_stores(&roles.primary, &roles.backup), store);
 
+    // Every process is another one, and the data is the same.
+    roll(&mut cluster);
+    let roles = cluster.roles();
+    let proxy = cluster.proxy.as_ref().unwrap();
+    for _ in 0..3 {
+        proxy.replay();
+    }
+    cluster.assert_no_view_change(&roles);
+    assert_eq!(cluster.wait_for_equal_stores(&roles.primary, &roles.backup), store);
+
     // All data is lost, and everybody who ever heard any of it is gone.
     for id in ["s1", "s2", "s3"] {
         cluster.kill(id);
@@ -178,6 +188,31 @@ fn roll(cluster: &mut Cluster) {
         cluster.start_server(id);
     }
     cluster.roles();
+}
+
+#[test]
+fn with_keys_a_dump_a_switchover_a_drain_and_a_load_do_what_they_do_without() {
+    let mut cluster = Cluster::start(keyed(3, key(1)));
+    let script = "mput a 1 b 2\nappend a 3\ncas b 2 4\n";
+    assert_eq!(cluster.script(&[], script).code, Some(0));
+    let dumped = cluster.client(&["dump"]);
+    assert_eq!((dumped.code, dumped.stdout.len()), (Some(0), 4), "{dumped:?}");
+
+    let roles = cluster.roles();
+    let backup = roles.backup.as_str();
+    let answer = cluster.view_server().ask("switchover");
+    assert!(answer.starts_with(&format!("primary: {backup} ")), "{answer}");
+    let roles = cluster.roles();
+    let answer = cluster.view_server().ask(&format!("drain {} --force", roles.backup));
+    assert!(answer.starts_with(&format!("{} is ", roles.backup)), "{answer}");
+    cluster.wait_for_view(backup, Some(&roles.spares[0]));
+    assert_eq!(cluster.get("a").unwrap(), ["1", "3"]);
+
+    cluster.client(&["remove", "a"]).expect(0, &["remove completed"]);
+    let dump = dumped.stdout.join("\n") + "\n";
+    cluster.script(&["load"], &dump).expect(0, &["load completed: 2 keys, 3 elements"]);
+    assert_eq!(cluster.get("a").unwrap(), ["1", "3"]);
+    assert_eq!(cluster.get("b").unwrap(), ["4"]);
 }
 
 #[test]

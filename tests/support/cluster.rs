@@ -169,6 +169,11 @@ impl Cluster {
         self.options.keep_record = false;
     }
 
+    /// Whoever is started from now on has these flags.
+    pub fn set_server_flags(&mut self, flags: &[&'static str]) {
+        self.options.server_flags = flags.to_vec();
+    }
+
     /// Starts a kv server, on its former address if it had one.
     pub fn start_server(&mut self, id: &str) {
         let listen =

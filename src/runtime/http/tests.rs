@@ -97,6 +97,16 @@ fn a_request_that_never_ends_is_cut_off_and_a_silent_client_too() {
 }
 
 #[test]
+fn a_request_is_refused_as_soon_as_it_is_too_long_and_not_when_it_ends() {
+    let to = server_with(Patience { whole: LONG, head: LONG, rest: LONG });
+    let mut endless = connect(to);
+    endless.write_all(&[b'x'; REQUEST_BYTES + 1]).unwrap();
+    let mut status = [0; 12];
+    endless.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 431");
+}
+
+#[test]
 fn whoever_is_answered_and_does_not_go_is_cut_off() {
     let to = server_with(Patience { whole: LONG, head: LONG, rest: Duration::from_millis(10) });
     let mut stays = connect(to);
