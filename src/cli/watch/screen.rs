@@ -432,7 +432,7 @@ mod tests {
     fn what_does_not_fit_a_narrow_window_is_broken_or_left_out_and_no_number_is_cut() {
         let mut picture = sample();
         for number in 0..60 {
-            let reads = Some(f64::from(number));
+            let reads = Some(f64::from(number) * 100.0);
             picture.rates.push_back(Rates { reads, writes: None });
         }
         for columns in [80, 85, 100, 200] {
