@@ -76,15 +76,16 @@ fn arrives_as_it_is(message: &Message, from: SocketAddr, limits: Limits) {
     codec::encode(message, &mut line);
     assert!(!line.contains(&b'\n'), "a message is one line");
     assert_eq!(codec::decode(&line).as_ref(), Ok(message), "{}", String::from_utf8_lossy(&line));
-    let to: SocketAddr = "192.0.2.2:5000".parse().expect("an address");
+    // A large message is fetched from where it came from.
+    let addresses = [from, "192.0.2.2:5000".parse().expect("an address")];
     let mut ends = [Transport::new(Incarnation(2), limits), Transport::new(Incarnation(3), limits)];
-    ends[0].send(Timestamp(2), to, message);
+    ends[0].send(Timestamp(2), addresses[1], message);
     let (mut out, mut arrived) = (Vec::new(), Vec::new());
     for turn in 0..40 {
         let (sender, receiver) = (turn % 2, 1 - turn % 2);
         ends[sender].flush(&mut out);
         for datagram in out.drain(..) {
-            ends[receiver].receive(Timestamp(3), from, &datagram.bytes, &mut arrived);
+            ends[receiver].receive(Timestamp(3), addresses[sender], &datagram.bytes, &mut arrived);
         }
         if !arrived.is_empty() {
             break;
