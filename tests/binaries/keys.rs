@@ -111,7 +111,9 @@ fn a_recorded_trace_played_again_and_again_during_and_after_and_after_restarts_d
     assert_eq!(cluster.script(&[], script).code, Some(0));
     let clients = Appenders::start(&cluster, 2, "log");
     clients.wait_for_progress(&cluster, 10);
-    assert!(proxy.replay() > 50, "during the run");
+    for _ in 0..3 {
+        assert!(proxy.replay() > 50, "during the run");
+    }
     clients.finish(&cluster);
     let roles = cluster.roles();
     let store = cluster.wait_for_equal_stores(&roles.primary, &roles.backup);
